@@ -1,0 +1,2 @@
+//! Benchmarks of plaintap.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The `plaintap` command.
+fn main() {}

@@ -1,0 +1,14 @@
+//! Where transactions go.
+
+use crate::http::Transaction;
+use crate::tls::Session;
+
+/// Takes finished records. A sink keeps its first error and tells it when it is asked, so that the pipeline's hot path has
+/// none to handle.
+pub trait TransactionSink: std::fmt::Debug {
+    /// Takes one HTTP transaction.
+    fn transaction(&mut self, transaction: &Transaction<'_>);
+
+    /// Takes one TLS session record.
+    fn session(&mut self, session: &Session<'_>);
+}

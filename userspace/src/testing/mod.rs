@@ -1,0 +1,1 @@
+//! Traffic made in memory, for tests and benchmarks.
