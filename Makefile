@@ -1,0 +1,34 @@
+# plaintap: what people run. Each target is a line or two; `make help` lists them.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+.DEFAULT_GOAL := help
+
+demo: ## reads a shipped capture of real HTTPS traffic and shows the transactions in it
+	@deploy/setup.sh build
+	cargo build --release --locked --package plaintap
+	@deploy/demo.sh
+
+test: ## every test, also those against other people's programs (as root: live captures too)
+	@deploy/setup.sh
+	cargo test --workspace --all-features --locked
+
+lint: ## formatting, and every compiler and clippy warning as an error
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features --locked -- --deny warnings
+
+bench: ## measures throughput on captures that it makes itself
+	@deploy/setup.sh build
+	cargo run --release --locked --package plaintap-bench
+
+fuzz: ## every fuzz target for a minute (SECONDS_EACH=n); needs nightly Rust and cargo-fuzz
+	@for target in $$(cd userspace && cargo +nightly fuzz list); do \
+	    (cd userspace && cargo +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS_EACH),60)) || exit 1; \
+	done
+
+corpus: ## makes the captures of userspace/tests/corpus anew (root; they differ each time, the expectations with them)
+	@deploy/setup.sh
+	userspace/tests/tools/make_corpus.py --out userspace/tests/corpus
+
+help:
+	@sed -n 's/^\([a-z]*\): ## /make \1\t/p' Makefile
+
+.PHONY: demo test lint bench fuzz corpus help

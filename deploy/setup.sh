@@ -1,0 +1,55 @@
+#!/bin/sh
+# Installs what plaintap needs from the system: the packages of deploy/packages.txt that are missing, through apt.
+#
+#   deploy/setup.sh build    what it takes to build and to run the demo
+#   deploy/setup.sh          that, and what the tests need (servers and clients; none of them is started)
+#
+# Quiet and quick when nothing is missing. Does not touch Rust: without cargo it says how to get it.
+set -eu
+list=$(dirname "$0")/packages.txt
+
+die() {
+    echo "setup: $1" >&2
+    exit 1
+}
+
+command -v cargo >/dev/null || die "no cargo. Get Rust with
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh
+and open a new shell."
+
+case ${1-all} in
+build) wanted=$(sed -n 's/^\([a-z0-9][^ #]*\) *# build:.*/\1/p' "$list") ;;
+all) wanted=$(sed -n 's/^\([a-z0-9][^ #]*\).*/\1/p' "$list") ;;
+*) die "unknown set '$1': build, or nothing for all" ;;
+esac
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "setup: not a Debian system; make sure that you have:" $wanted >&2
+    exit 0
+fi
+
+installed=$(dpkg-query -W -f '${Status}\t${binary:Package}\n' 2>/dev/null | sed -n 's/^install ok installed\t\([^:]*\).*/\1/p')
+missing=
+for package in $wanted; do
+    echo "$installed" | grep -qx "$package" || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+sudo=
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || die "missing:$missing
+    Run as root: apt-get install$missing"
+    sudo=sudo
+fi
+
+echo "setup: installing through apt:$missing"
+# The servers are for the tests, which run their own copies: keep Debian from starting them on this machine.
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+    trap '$sudo rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' | $sudo tee /usr/sbin/policy-rc.d >/dev/null
+    $sudo chmod +x /usr/sbin/policy-rc.d
+fi
+apt="$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0"
+$apt update
+# shellcheck disable=SC2086 # words are meant to be split
+$apt install -y --no-install-recommends $missing >/dev/null || die "apt could not install:$missing"
