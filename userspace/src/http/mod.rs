@@ -4,6 +4,7 @@ use crate::Timestamp;
 use crate::flow::{Direction, FlowContext};
 use crate::sink::TransactionSink;
 
+pub mod h2;
 mod transaction;
 
 pub use transaction::Transaction;

@@ -1,1 +1,3 @@
 //! Traffic made in memory, for tests and benchmarks.
+
+pub mod h2;
