@@ -4,10 +4,17 @@ use std::time::Duration;
 
 use plaintap_keystore::KeySource;
 
+pub mod cipher;
 mod cipher_suite;
+mod error;
+pub mod key_schedule;
+mod record;
 mod session;
 
-pub use cipher_suite::CipherSuite;
+pub use cipher::{DirectionKeys, Opened, Opener};
+pub use cipher_suite::{CipherSuite, SuiteParams};
+pub use error::TlsError;
+pub use record::ContentType;
 pub use session::{Outcome, Session};
 
 /// What a transaction says of its TLS session.
