@@ -1,5 +1,8 @@
 //! Sources of frames: captures now, AF_XDP rings later.
 
+pub mod pcap;
+pub mod record;
+
 use crate::Timestamp;
 
 /// One captured frame, lent to the pipeline for the time of one `push`. The pipeline may overwrite `data`: records are
