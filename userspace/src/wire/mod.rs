@@ -1,6 +1,30 @@
 //! Frames to TCP segments.
+//!
+//! ```text
+//! | Ethernet, cooked, raw ... | VLAN | IP | tunnel ... | IP | TCP | payload | pad, F5 trailer, FCS |
+//! '------------------ peeled off: Outer ------------'    '-- Segment ------'  '-- f5::Trailer -----'
+//! ```
+//!
+//! [`Decoder`] walks down the headers, through tunnels, to the innermost TCP segment; IP fragments are put together on the
+//! way. The lengths in the IP headers say where a payload ends, so padding, trailers and FCS never belong to one. Checksums
+//! are not verified: captures made on the sending host show them before the NIC has filled them in.
+
+mod config;
+mod decoder;
+pub mod f5;
+mod fragment;
+mod link;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+mod walk;
 
 use std::net::IpAddr;
+
+pub use config::WireConfig;
+pub use decoder::Decoder;
+pub use stats::WireStats;
 
 use crate::Timestamp;
 use crate::flow::FiveTuple;
@@ -33,7 +57,7 @@ pub struct Segment<'a> {
 }
 
 /// The layers around the innermost IP packet: `plaintap.capture.*` of the record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Outer {
     /// VLAN identifiers from the outermost in; `vlan_count` of them count.
     pub vlans: [u16; 4],
@@ -44,7 +68,7 @@ pub struct Outer {
 }
 
 /// A tunnel that a frame came through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tunnel {
     /// Which protocol.
     pub kind: TunnelKind,
