@@ -10,6 +10,8 @@ mod error;
 pub mod key_schedule;
 mod record;
 mod session;
+#[cfg(test)]
+mod testing;
 
 pub use cipher::{DirectionKeys, Opened, Opener};
 pub use cipher_suite::{CipherSuite, SuiteParams};

@@ -7,16 +7,18 @@
 //!                                             |
 //!                              content | content type | zeros
 //! RC4, NULL                               | content, MAC     |     RC4's keystream runs on from record to record
-//! CBC                                     see `cbc`
+//! CBC                                     see `block`
 //! ```
 //!
 //! Nothing here counts records: the caller says which one it is, and may say it wrongly to find out which one it is.
 
 mod aead;
-mod cbc;
+mod block;
 mod hash;
 mod keys;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -25,7 +27,7 @@ pub use hash::{Digest, HashAlgorithm};
 pub use keys::{BulkCipher, DirectionKeys};
 
 use self::aead::Aead;
-use self::cbc::{BlockCipher, CbcLayout};
+use self::block::{BlockCipher, CbcLayout};
 use self::hash::RecordMac;
 use self::keys::{AEAD_NONCE_LEN, EXPLICIT_NONCE_LEN};
 use self::stream::Rc4Stream;
