@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use crate::http::h2::frame::{FrameType, StreamId};
 use crate::http::h2::hpack::{huffman, static_table};
 
 /// One direction's header compression.
@@ -102,4 +103,20 @@ fn string(text: &[u8], huffman: bool, out: &mut Vec<u8>) {
         integer(0, 7, text.len(), out);
         out.extend(text);
     }
+}
+
+/// Writes a frame (RFC 9113 section 4.1).
+pub fn frame(frame_type: FrameType, flags: u8, stream: StreamId, payload: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
+    out.extend([frame_type.0, flags]);
+    out.extend_from_slice(&stream.0.to_be_bytes());
+    out.extend_from_slice(payload);
+}
+
+/// Puts padding around what a frame carries (RFC 9113 section 6.1).
+pub fn padded(payload: &[u8], padding: u8) -> Vec<u8> {
+    let mut padded = vec![padding];
+    padded.extend_from_slice(payload);
+    padded.resize(padded.len() + usize::from(padding), 0);
+    padded
 }

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::*;
+use crate::testing::Rng;
 use crate::testing::h2::{HpackEncoder, Indexing, integer};
 
 const LIMIT: usize = 65_536;
@@ -309,7 +310,7 @@ fn an_observer_is_never_wrong() {
 }
 
 fn observe(seed: u64) {
-    let mut random = Random(seed);
+    let mut random = Rng::new(seed);
     let mut encoder = HpackEncoder::default();
     let mut observer = Decoder::unknown(LIMIT);
     let mut oracle = Decoder::new(LIMIT);
@@ -421,17 +422,4 @@ fn memory_is_bounded_whatever_the_peers_agree_on() {
     assert!(decoder.table().footprint() < 8_192, "{}", decoder.table().footprint());
     let (fields, _) = decode(&mut decoder, &[0xbe]).unwrap();
     assert_eq!(fields, known(&[("x-name", &format!("{:032}", 1_999))]));
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
 }
