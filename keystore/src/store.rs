@@ -4,12 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::reader::Reader;
-use crate::stats::{Counters, ReaderCounters, StoreStats, count};
-use crate::sync::{Map, Mutex};
+use crate::stats::{Counters, ReaderCounters, StoreStats, count, uncount};
+use crate::sync::{AtomicU64, Map, Mutex, Ordering};
 use crate::wake::Board;
 use crate::{ClientRandom, KeyId, KeySource, Label, Secret, SessionKeys};
 
@@ -184,10 +183,11 @@ impl Inner {
         }
         let now_ms = self.advance(now);
         let hash = self.hash(&id);
-        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let table = self.table(&id);
         {
             let mut shard = table.shard(hash).lock();
+            // Drawn under the lock, so that the generations of one id rise.
+            let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
             let keys = match table.map.get(&id) {
                 Some(keys) if keys.holds(label, &secret) => {
                     keys.touch(now_ms);
@@ -270,7 +270,7 @@ impl Table {
             }
             self.map.remove(&id);
             count(&counters.evicted, 1);
-            counters.entries.fetch_sub(1, Ordering::Relaxed);
+            uncount(&counters.entries, 1);
         }
     }
 
@@ -299,7 +299,7 @@ impl Table {
             drop(keys);
             self.map.remove(&id);
             count(&counters.expired, 1);
-            counters.entries.fetch_sub(1, Ordering::Relaxed);
+            uncount(&counters.entries, 1);
         }
         true
     }

@@ -104,9 +104,11 @@ impl Inbox {
 
     fn post(&self, id: KeyId) {
         if !self.queue.push(id) {
-            self.overflowed.store(true, Ordering::Release); // pairs with Acquire in `take_overflowed`
+            self.overflowed.swap(true, Ordering::AcqRel); // pairs with the swap in `take_overflowed`
         }
-        self.pending.store(true, Ordering::Release); // pairs with Acquire in `open`
+        // Pairs with the swap in `open`. (A store would do: nothing may come between a swap and the value that it read. But
+        // loom does not know that rule.)
+        self.pending.swap(true, Ordering::AcqRel);
     }
 
     /// Whether there may be mail; if so, all of it is to be popped and [`Inbox::take_overflowed`] asked.
