@@ -12,6 +12,7 @@ use crate::Timestamp;
 #[derive(Debug)]
 pub struct PcapWriter<W> {
     out: W,
+    written: u64,
 }
 
 impl<W: Write> PcapWriter<W> {
@@ -24,7 +25,7 @@ impl<W: Write> PcapWriter<W> {
         header[16..20].copy_from_slice(&SNAP_LEN.to_le_bytes());
         header[20..24].copy_from_slice(&u32::from(link.0).to_le_bytes());
         out.write_all(&header)?;
-        Ok(Self { out })
+        Ok(Self { out, written: header.len() as u64 })
     }
 
     /// Writes a frame. `wire_len` is its length before it was cut off, at least `data.len()`.
@@ -40,7 +41,14 @@ impl<W: Write> PcapWriter<W> {
         header[8..12].copy_from_slice(&captured.to_le_bytes());
         header[12..16].copy_from_slice(&wire_len.max(captured).to_le_bytes());
         self.out.write_all(&header)?;
-        self.out.write_all(data)
+        self.out.write_all(data)?;
+        self.written += (header.len() + data.len()) as u64;
+        Ok(())
+    }
+
+    /// Octets written so far: what a file is rotated by.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     /// Flushes and gives the output back.
@@ -54,13 +62,14 @@ impl<W: Write> PcapWriter<W> {
 #[derive(Debug)]
 pub struct PcapngWriter<W> {
     out: W,
+    written: u64,
     interfaces: u16,
 }
 
 impl<W: Write> PcapngWriter<W> {
     /// Writes the section header.
     pub fn new(out: W) -> io::Result<Self> {
-        let mut writer = Self { out, interfaces: 0 };
+        let mut writer = Self { out, written: 0, interfaces: 0 };
         let mut fields = [0; 16];
         fields[0..4].copy_from_slice(&0x1a2b_3c4d_u32.to_le_bytes());
         fields[4..6].copy_from_slice(&1u16.to_le_bytes());
@@ -123,6 +132,11 @@ impl<W: Write> PcapngWriter<W> {
         self.block(10, &[&fields, key_log, padding(key_log.len())])
     }
 
+    /// Octets written so far: what a file is rotated by.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Flushes and gives the output back.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;
@@ -131,13 +145,16 @@ impl<W: Write> PcapngWriter<W> {
 
     fn block(&mut self, kind: u32, body: &[&[u8]]) -> io::Result<()> {
         let len = 12 + body.iter().map(|part| part.len()).sum::<usize>();
-        let len = u32::try_from(len).map_err(|_| invalid("too long a block"))?.to_le_bytes();
+        let total = u32::try_from(len).map_err(|_| invalid("too long a block"))?;
+        let len = total.to_le_bytes();
         self.out.write_all(&kind.to_le_bytes())?;
         self.out.write_all(&len)?;
         for part in body {
             self.out.write_all(part)?;
         }
-        self.out.write_all(&len)
+        self.out.write_all(&len)?;
+        self.written += u64::from(total);
+        Ok(())
     }
 }
 

@@ -100,14 +100,16 @@ impl FileHeader {
     }
 
     fn possible_records(&self, records: &[u8], record_len: usize) -> Possible {
+        let unusual = Some(&record_len) != self.record_lens.first();
         let (mut at, mut count, mut first_sec) = (0, 0, None);
         while count < RECORDS_TRIED {
             let Some(header) = records.get(at..).and_then(|rest| rest.first_chunk::<16>()) else { break };
-            let [sec, sub, captured] = [0, 4, 8].map(|field| self.order.u32(header, field));
+            let [sec, sub, captured, original] = [0, 4, 8, 12].map(|field| self.order.u32(header, field));
             let first_sec = *first_sec.get_or_insert(sec);
             if u64::from(sub) * self.nanos_per_unit >= 1_000_000_000
                 || captured > MAX_RECORD
                 || sec.abs_diff(first_sec) > 366 * 86_400
+                || unusual && !(1..=original).contains(&captured)
             {
                 return Possible::Broken(count);
             }
