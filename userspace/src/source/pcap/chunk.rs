@@ -30,7 +30,7 @@ impl Chunk {
     /// that one file after another can share its memory.
     pub(super) fn new(raw: Raw, mut buf: Vec<u8>) -> Self {
         if buf.len() < CHUNK {
-            buf.resize(CHUNK, 0);
+            buf = vec![0; CHUNK]; // pages that are not touched cost nothing
         }
         let mut chunk = Self { input: Input::Plain(raw), buf, start: 0, end: 0, offset: 0, ended: false, error: None };
         if chunk.fill(GZIP_MAGIC.len()) && chunk.data().starts_with(&GZIP_MAGIC) {

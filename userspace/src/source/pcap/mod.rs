@@ -13,6 +13,7 @@
 
 mod chunk;
 mod classic;
+pub mod fuzz;
 mod interface;
 mod ng;
 mod order;
