@@ -4,24 +4,87 @@ use crate::Timestamp;
 use crate::flow::{Direction, FlowContext};
 use crate::sink::TransactionSink;
 
+mod body;
+mod h1;
 pub mod h2;
+mod head;
+mod redact;
 mod transaction;
 
-pub use transaction::Transaction;
+pub use head::{Header, Headers, REDACTED};
+pub use redact::{HEADERS as REDACTED_HEADERS, PARAMETERS as REDACTED_PARAMETERS};
+pub use transaction::{Body, Content, Host, Reasons, Request, Response, Rpc, Server, Transaction, Version};
 
 crate::counters! {
     /// What became of HTTP messages.
+    ///
+    /// `requests` = `paired` + `requests_unanswered`, `responses` = `paired` + `responses_unasked`, and `transactions` is
+    /// the sum of the three; `incomplete` of them have a reason.
     pub struct HttpStats {
         /// Transactions emitted.
         transactions,
+        /// Transactions with a request and its response.
+        paired,
+        /// Transactions with a request only.
+        requests_unanswered,
+        /// Transactions with a response only.
+        responses_unasked,
+        /// Transactions with an incompleteness reason.
+        incomplete,
+        /// Request heads read.
+        requests,
+        /// Final response heads read.
+        responses,
+        /// Interim (1xx) response heads read.
+        interim_responses,
+        /// Heads that a gap or the end of the stream cut; they are no requests or responses.
+        heads_cut,
+        /// Heads over the limit of octets or fields: fields are missing.
+        heads_too_large,
+        /// Places where something that is not HTTP stood.
+        malformed,
+        /// Messages whose length is ambiguous.
+        lengths_ambiguous,
+        /// Gaps within a body of known framing: the message went on.
+        gaps_bridged,
+        /// Gaps that cut a message, or lay between messages.
+        gaps_cut,
+        /// Octets passed over while the next message was looked for.
+        octets_skipped,
+        /// Requests emitted unanswered because too many were outstanding.
+        requests_overflowed,
+        /// Connections that went on with another protocol.
+        switched,
+        /// Kept bodies whose content coding was removed.
+        bodies_decoded,
+        /// Kept bodies whose content coding is unknown or broken.
+        bodies_undecoded,
+        /// Header and query values redacted.
+        values_redacted,
     }
 }
 
 /// Limits and switches of the HTTP stage.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct HttpConfig {
     /// Body octets kept of each message, after content coding is removed (default 0: bodies are not kept).
     pub body_limit: usize,
+    /// Octets kept of a head (default 65,536: eight times what common servers accept). What is over is counted in
+    /// `heads_too_large`; the body is found all the same.
+    pub max_head: usize,
+    /// Field lines kept of a head (default 256: more than twice what common servers accept). Counted in `heads_too_large`.
+    pub max_fields: usize,
+    /// Requests that may wait for their responses on an HTTP/1 connection (default 128: the deepest pipelines of load
+    /// generators). Counted in `requests_overflowed`.
+    pub max_outstanding: usize,
+    /// Whether credentials are replaced by `REDACTED` (default true).
+    pub redact: bool,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { body_limit: 0, max_head: 65_536, max_fields: 256, max_outstanding: 128, redact: true }
+    }
 }
 
 /// What a connection writes to and reads from while it works.
@@ -82,38 +145,90 @@ pub enum Probe {
     Unknown,
 }
 
+/// Which HTTP a connection speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// HTTP/1.0 or HTTP/1.1.
+    #[default]
+    Http1,
+}
+
 /// One connection's HTTP, either version.
-#[derive(Debug, Default)]
-pub struct Connection {}
+///
+/// The caller delivers octets in the order of capture, but for what a hole in one direction holds back, and never a server's
+/// octet before the client's octets that the server had acknowledged (or a [`Connection::gap`] in their place).
+#[derive(Debug)]
+pub struct Connection(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    H1(h1::Connection),
+}
 
 impl Connection {
-    /// Takes the next plaintext octets of one direction.
+    /// A connection that is about to begin.
+    pub fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Http1 => Self(Inner::H1(h1::Connection::default())),
+        }
+    }
+
+    /// Takes the next plaintext octets of one direction, captured at `ts`. The beginning of a slice is where a TLS record or
+    /// TCP segment begins: after a gap, messages are looked for there.
     pub fn data(&mut self, direction: Direction, ts: Timestamp, bytes: &[u8], out: &mut Output<'_>) -> Next {
-        let _ = (direction, ts, bytes, out);
-        Next::Http
+        match &mut self.0 {
+            Inner::H1(connection) => connection.data(direction, ts, bytes, out),
+        }
     }
 
     /// Takes note that octets of one direction are missing here.
     pub fn gap(&mut self, direction: Direction, ts: Timestamp, lost: Lost, out: &mut Output<'_>) {
-        let _ = (direction, ts, lost, out);
+        match &mut self.0 {
+            Inner::H1(connection) => connection.gap(direction, ts, lost, out),
+        }
     }
 
     /// Takes note that one direction has ended.
     pub fn end(&mut self, direction: Direction, ts: Timestamp, how: StreamEnd, out: &mut Output<'_>) {
-        let _ = (direction, ts, how, out);
+        match &mut self.0 {
+            Inner::H1(connection) => connection.end(direction, ts, how, out),
+        }
     }
 
     /// Emits what is outstanding: the connection is over.
     pub fn finish(&mut self, ts: Timestamp, out: &mut Output<'_>) {
-        let _ = (ts, out);
+        match &mut self.0 {
+            Inner::H1(connection) => connection.finish(ts, out),
+        }
     }
 
     /// Gives back buffers that hold nothing: the connection is idle.
-    pub fn trim(&mut self) {}
+    pub fn trim(&mut self) {
+        match &mut self.0 {
+            Inner::H1(connection) => connection.trim(),
+        }
+    }
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self::new(Kind::default())
+    }
 }
 
 /// Says what a stream's first octets look like.
 pub fn probe(bytes: &[u8]) -> Probe {
-    let _ = bytes;
-    Probe::Unknown
+    /// RFC 9113 section 3.4.
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    if bytes.starts_with(PREFACE) {
+        return Probe::Http2Preface;
+    }
+    if h1::begins_response(bytes) {
+        return Probe::Response;
+    }
+    if h1::begins_request(bytes) {
+        return Probe::Request;
+    }
+    let undecided = PREFACE.starts_with(bytes) || h1::may_begin_message(bytes);
+    if undecided { Probe::NeedMore } else { Probe::Unknown }
 }

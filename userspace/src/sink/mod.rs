@@ -1,5 +1,10 @@
 //! Where transactions go.
 
+mod json;
+mod jsonl;
+
+pub use jsonl::JsonLines;
+
 use crate::http::Transaction;
 use crate::tls::Session;
 
