@@ -9,7 +9,8 @@
 //! Everything follows from a seed: the same seed makes the same octets, on every machine and in every run. Compiled for
 //! tests and with the feature `testing` only.
 
-pub mod capture;
+pub mod allocations;
+pub mod collect;
 mod faults;
 pub mod h2;
 pub mod net;
