@@ -17,6 +17,7 @@ use harness::{Expected, Table};
 const DEVIATIONS: &[(&str, &[&str], &str)] = &[];
 
 #[test]
+#[ignore = "waits for plaintap read"]
 fn third_party_captures_give_what_tshark_gave() {
     let Some(corpus) = corpus() else { return };
     let manifest = Table::load(&corpus.join("manifest.tsv")).expect("manifest.tsv");

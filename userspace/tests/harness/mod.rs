@@ -74,7 +74,8 @@ pub(crate) fn plain_differences(expected: &[Plain], reading: &Reading) -> Vec<St
     let mut differences = Vec::new();
     for plain in expected.iter().filter(|plain| plain.octets != [0, 0]) {
         let same = |session: &&read::Session<'_>| {
-            session.app_data_bytes() == plain.octets && plain.client.as_ref().is_none_or(|client| *client == session.client())
+            session.app_data_bytes() == plain.octets
+                && plain.client.as_ref().is_none_or(|client| *client == session.client())
         };
         match actual.iter().position(|session| same(&session)) {
             Some(found) => drop(actual.swap_remove(found)),

@@ -22,7 +22,8 @@ impl Table {
         let text = std::fs::read_to_string(path).ok()?;
         let cells = |line: &str| line.split('\t').map(str::to_owned).collect::<Vec<_>>();
         let mut lines = text.lines();
-        let columns = cells(lines.next().unwrap_or_else(|| panic!("{}: empty", path.display())).trim_start_matches('#'));
+        let columns =
+            cells(lines.next().unwrap_or_else(|| panic!("{}: empty", path.display())).trim_start_matches('#'));
         let rows = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(cells).collect();
         Some(Self { columns, rows })
     }

@@ -68,7 +68,9 @@ pub(crate) fn http_differences(expected: &[Flow], reading: &Reading) -> Vec<Stri
             None => differences.extend(flow.differences(&Flow::default())),
         }
     }
-    differences.extend(got.into_iter().flat_map(|flow| Flow { name: flow.name.clone(), ..Flow::default() }.differences(&flow)));
+    differences.extend(
+        got.into_iter().flat_map(|flow| Flow { name: flow.name.clone(), ..Flow::default() }.differences(&flow)),
+    );
     differences
 }
 
@@ -80,7 +82,11 @@ impl Flow {
             let stream = row.number("tcp_stream").expect("a stream");
             let kind = row.text("kind").expect("a kind");
             let client = row.text("client").map(str::to_owned);
-            let flow = flows.entry(stream).or_insert_with(|| Self { name: format!("stream {stream}"), client, ..Self::default() });
+            let flow = flows.entry(stream).or_insert_with(|| Self {
+                name: format!("stream {stream}"),
+                client,
+                ..Self::default()
+            });
             // A 101 is the only response that its request gets; the other interim ones are not reported.
             match (kind, row.text("status")) {
                 ("req" | "push", _) => flow.lane(&row).requests.push(Request::expected(&row)),
@@ -164,7 +170,8 @@ impl Request {
     }
 
     fn actual(transaction: &Value) -> Option<Self> {
-        let method = text(transaction, "http.request.method_original").or_else(|| text(transaction, "http.request.method"))?;
+        let method =
+            text(transaction, "http.request.method_original").or_else(|| text(transaction, "http.request.method"))?;
         let query = text(transaction, "url.query").map(|query| format!("?{query}")).unwrap_or_default();
         let connect = method == "CONNECT";
         Some(Self {
@@ -179,7 +186,8 @@ impl Request {
         let authority = self.authority.as_deref().is_none_or(|want| {
             let got = got.authority.as_deref().unwrap_or_default();
             // A Host without a port leaves the port to the connection.
-            want.eq_ignore_ascii_case(got) || got.rsplit_once(':').is_some_and(|(host, _)| want.eq_ignore_ascii_case(host))
+            want.eq_ignore_ascii_case(got)
+                || got.rsplit_once(':').is_some_and(|(host, _)| want.eq_ignore_ascii_case(host))
         });
         self.method == got.method && authority && self.target == got.target && body_agrees(self.body, got.body)
     }
