@@ -4,18 +4,20 @@
 //! being taken for another's:
 //!
 //! - **A client's gap** leaves a marker in the queue that stands for any number of requests. A response that meets the
-//!   marker has no request of its own. On a connection that never pipelined, the next request shows that all before it is
-//!   answered: the marker goes, and the first pair after it is flagged.
+//!   marker has no request of its own. On a connection that does not pipeline, the next request shows that all before it is
+//!   answered: the marker goes, and the next pairs are flagged ([`DOUBTED`] of them, for the client may have begun to
+//!   pipeline within the gap).
 //! - **A server's gap** that the framing does not bridge means that responses may be lost. If just one request is
-//!   outstanding when the next response comes, that is the one. On a connection that never pipelined, a request after the
-//!   gap shows that the ones before it were answered within the gap: they are emitted without response. Otherwise nobody
-//!   can say whose the responses are: requests and responses are emitted apart (each response takes one request off the queue,
-//!   for it answers that or a later one) until the queue is empty, when all is certain again.
+//!   outstanding when the next response comes, that is the one. On a connection that does not pipeline, the first request
+//!   after the gap shows that the ones before it were answered within the gap: they are emitted without response. Otherwise
+//!   nobody can say whose the responses are: requests and responses are emitted apart (each response takes one request off
+//!   the queue, for it answers that or a later one) until the queue is empty, when all is certain again.
 //! - **Octets that are not HTTP** are a gap of unknown size.
 //!
-//! A connection is held to pipeline when a request comes while another waits, until [`LOCKSTEP_RETURN`] requests in
-//! succession each came after one response. The caller delivers octets in the order of capture but for what a hole holds back, and a
-//! server's octets never before the client's that they acknowledge.
+//! A connection is held to pipeline once a request comes while another waits, until [`LOCKSTEP_RETURN`] requests in
+//! succession each came after just one response. The caller delivers octets in the order of capture but for what a hole
+//! holds back, and a server's octets never before the client's that they acknowledge. `tests/model.rs` plays this against
+//! connections of which the truth is known.
 //!
 //! Every request head read ends in `paired` or `requests_unanswered`, every final response head in `paired` or
 //! `responses_unasked`; the three together are the transactions.
@@ -69,6 +71,8 @@ struct Loss {
     reasons: Reasons,
     /// The next response may be a body's octets that look like one.
     within_message: bool,
+    /// A request has come since: the ones after it were not answered within the gap.
+    asked_since: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -247,9 +251,7 @@ impl Connection {
             }
             State::Seek => {
                 if slice_start && reader::begins_message(direction, bytes) {
-                    let reader = self.reader(direction);
-                    reader.state = State::Head;
-                    reader.start = ts;
+                    self.reader(direction).state = State::Start;
                     return 0;
                 }
                 out.stats.octets_skipped += bytes.len() as u64;
@@ -402,33 +404,44 @@ impl Connection {
 
     /// Draws from a request's coming what it says of the ones before.
     fn note_request(&mut self, out: &mut Output<'_>) {
+        let reads_response = self.flags.reads_response;
+        let waiting = reads_response || self.queue.iter().any(Exchange::awaits_response);
+        let alternates = self.answers == 1 && !reads_response;
+        self.answers = 0;
         if !self.flags.pipelined
-            && let Some(loss) = self.lost
+            && let Some(loss) = self.lost.as_mut().filter(|loss| !loss.asked_since)
         {
             // Those before it were answered within the gap.
-            self.answered_unseen(loss.reasons, out);
+            loss.asked_since = true;
+            let reasons = loss.reasons;
+            self.answered_unseen(reasons, out);
             return;
         }
-        let waiting = self.flags.reads_response || self.queue.iter().any(Exchange::awaits_response);
-        let alternates = self.answers == 1 && !self.flags.reads_response;
         self.lockstep = if alternates { self.lockstep.saturating_add(1) } else { 0 };
-        self.answers = 0;
         if self.flags.pipelined && self.lockstep >= LOCKSTEP_RETURN {
             // What still waits was never answered: the pairs were lost count of in a gap.
             self.flags.pipelined = false;
             self.answered_unseen(Reasons::RESPONSE_GAP, out);
-        } else if waiting {
+        } else if !self.flags.pipelined && self.flags.apart && alternates {
+            // They came in a row only because a gap held one of them back.
+            self.answered_unseen(Reasons::RESPONSE_GAP, out);
+            self.doubt = Some((DOUBTED, Reasons::RESPONSE_GAP));
+        } else if waiting && self.lost.is_none() {
             self.flags.pipelined = true;
-        } else if !self.flags.pipelined {
+            if let Some((pairs, _)) = &mut self.doubt {
+                *pairs = DOUBTED;
+            }
+        } else if !waiting && !self.flags.pipelined {
             self.answered_unseen(Reasons::NONE, out);
         }
     }
 
     /// Clears the queue: its responses will not come any more.
     fn answered_unseen(&mut self, why: Reasons, out: &mut Output<'_>) {
+        let pairs = if self.lockstep >= LOCKSTEP_RETURN { 1 } else { DOUBTED };
         while let Some(front) = self.queue.front() {
             if front.unknown {
-                self.doubt = Some((1, front.reasons));
+                self.doubt = Some((pairs, front.reasons));
             }
             self.emit_front(why, out);
         }
@@ -486,9 +499,9 @@ impl Connection {
         if let Some(loss) = self.lost.take() {
             if outstanding == 1 && front_waits {
                 let proven = !loss.within_message && self.lockstep >= LOCKSTEP_PROOF;
-                let flag = if proven { Reasons::NONE } else { loss.reasons };
+                let flag = self.doubted().with(if proven { Reasons::NONE } else { loss.reasons });
                 self.take_front(reasons.with(flag));
-                return proven;
+                return flag.is_empty();
             }
             self.flags.apart = outstanding > 0;
             alone.reasons.insert(loss.reasons);
@@ -498,17 +511,7 @@ impl Connection {
             self.take_front(reasons.with(Reasons::RESPONSE_GAP));
             return false;
         } else if !self.flags.apart && front_waits {
-            let flag = match &mut self.doubt {
-                Some((left, flag)) => {
-                    let flag = *flag;
-                    *left -= 1;
-                    if *left == 0 {
-                        self.doubt = None;
-                    }
-                    flag
-                }
-                None => Reasons::NONE,
-            };
+            let flag = self.doubted();
             self.take_front(reasons.with(flag));
             return flag.is_empty();
         }
@@ -525,6 +528,13 @@ impl Connection {
         }
         self.queue.push_front(alone);
         false
+    }
+
+    /// What a pair made now is to be flagged with.
+    fn doubted(&mut self) -> Reasons {
+        let Some((pairs, flag)) = self.doubt else { return Reasons::NONE };
+        self.doubt = (pairs > 1).then_some((pairs - 1, flag));
+        flag
     }
 
     fn take_front(&mut self, reasons: Reasons) {
@@ -712,7 +722,8 @@ impl Connection {
                     self.emit_front(why, out);
                 }
                 let within_message = !matches!(state, State::Start | State::Seek);
-                let loss = self.lost.get_or_insert(Loss { reasons: why, within_message });
+                let loss = self.lost.get_or_insert(Loss { reasons: why, within_message, asked_since: false });
+                loss.asked_since = false;
                 loss.reasons.insert(why);
                 loss.within_message |= within_message;
             }
@@ -796,6 +807,8 @@ const fn gap_reason(direction: Direction) -> Reasons {
 
 /// Exchanges in succession without pipelining that make it sure that a connection does not pipeline.
 const LOCKSTEP_PROOF: u8 = 2;
+/// Pairs flagged after requests were lost, for the client may have sent the lost and the seen ones in a row.
+const DOUBTED: u8 = 3;
 /// The same for a connection that did.
 const LOCKSTEP_RETURN: u8 = 16;
 /// Messages kept for use: pipelines of some depth.

@@ -184,6 +184,10 @@ fn plausible(direction: Direction, line: &[u8]) -> bool {
 /// This is asked where a message may not begin at all, in the midst of a body perhaps, so it is strict: a whole line in the
 /// exact form of RFC 9112, or so much of it that nothing else begins alike.
 pub(super) fn begins_message(direction: Direction, bytes: &[u8]) -> bool {
+    let bytes = match bytes {
+        [b'\r', b'\n', rest @ ..] => rest,
+        bytes => bytes,
+    };
     match direction {
         Direction::ClientToServer => begins_request(bytes),
         Direction::ServerToClient => begins_response(bytes),

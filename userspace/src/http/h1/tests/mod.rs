@@ -1,5 +1,7 @@
 //! Conversations as scripts, what comes out as one line a transaction.
 
+mod model;
+
 use super::super::{Connection, HttpConfig, HttpStats, Lost, Next, Output, StreamEnd, Transaction};
 use crate::Timestamp;
 use crate::flow::Direction::{self, ClientToServer, ServerToClient};
@@ -16,11 +18,15 @@ struct Rig {
     midstream: bool,
     sink: Lines,
     micros: u64,
+    /// What went in.
+    log: Vec<String>,
 }
 
 /// Checks what holds for every transaction, and writes each as a line and as JSON.
 #[derive(Debug)]
 struct Lines {
+    /// Whether lines tell the responses' `X-Id`.
+    show_ids: bool,
     lines: Vec<String>,
     json: JsonLines<Vec<u8>>,
 }
@@ -28,14 +34,14 @@ struct Lines {
 impl TransactionSink for Lines {
     fn transaction(&mut self, transaction: &Transaction<'_>) {
         self.json.transaction(transaction);
-        self.lines.push(line(transaction));
+        self.lines.push(line(transaction, self.show_ids));
     }
 
     fn session(&mut self, _session: &Session<'_>) {}
 }
 
 /// `GET /a 3 -> 200 5 [reasons]`: method, target and body size, status and body size.
-fn line(transaction: &Transaction<'_>) -> String {
+fn line(transaction: &Transaction<'_>, show_ids: bool) -> String {
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     let mut line = match &transaction.request {
         Some(request) => {
@@ -49,6 +55,9 @@ fn line(transaction: &Transaction<'_>) -> String {
         Some(response) => format!(" -> {} {}", response.status, response.body_size),
         None => " -> ?".to_owned(),
     };
+    if show_ids && let Some(id) = transaction.response.as_ref().and_then(|response| response.headers.get("x-id")) {
+        line += &format!(" #{}", text(id));
+    }
     if !transaction.reasons.is_empty() {
         line += &format!(" [{}]", transaction.reasons.names().collect::<Vec<_>>().join(" "));
     }
@@ -57,9 +66,9 @@ fn line(transaction: &Transaction<'_>) -> String {
 
 impl Rig {
     fn new() -> Self {
-        let sink = Lines { lines: Vec::new(), json: JsonLines::new(Vec::new()) };
+        let sink = Lines { show_ids: false, lines: Vec::new(), json: JsonLines::new(Vec::new()) };
         let (connection, config, stats) = Default::default();
-        Self { connection, config, stats, midstream: false, sink, micros: 0 }
+        Self { connection, config, stats, midstream: false, sink, micros: 0, log: Vec::new() }
     }
 
     fn with<T>(&mut self, work: impl FnOnce(&mut Connection, Timestamp, &mut Output<'_>) -> T) -> T {
@@ -82,6 +91,7 @@ impl Rig {
     }
 
     fn data(&mut self, direction: Direction, bytes: &[u8]) -> Next {
+        self.log.push(format!("{direction:?} {:?}", String::from_utf8_lossy(bytes)));
         self.with(|connection, ts, out| connection.data(direction, ts, bytes, out))
     }
 
@@ -96,6 +106,7 @@ impl Rig {
     }
 
     fn gap(&mut self, direction: Direction, lost: Lost) -> &mut Self {
+        self.log.push(format!("{direction:?} {lost:?}"));
         self.with(|connection, ts, out| connection.gap(direction, ts, lost, out));
         self
     }
@@ -295,14 +306,19 @@ fn a_lost_response_is_missed_when_the_next_request_comes() {
 fn a_lost_request_leaves_its_response_alone() {
     let mut rig = Rig::new();
     rig.client(&get("/1")).server(OK).gap(ClientToServer, Lost::Exactly(40)).server(OK);
-    rig.client(&get("/3")).server(OK).client(&get("/4")).server(OK);
+    for path in ["/3", "/4", "/5", "/6"] {
+        rig.client(&get(path)).server(OK);
+    }
+    // The three after it could be shifted, had the client sent the lost one and the next in a row.
     assert_eq!(
         rig.finish(),
         [
             "GET /1 0 -> 200 2",
             "? -> 200 2 [no_request request_gap]",
             "GET /3 0 -> 200 2 [request_gap]",
-            "GET /4 0 -> 200 2"
+            "GET /4 0 -> 200 2 [request_gap]",
+            "GET /5 0 -> 200 2 [request_gap]",
+            "GET /6 0 -> 200 2",
         ]
     );
 }
