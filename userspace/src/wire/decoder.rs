@@ -103,6 +103,12 @@ impl Decoder {
         &self.stats
     }
 
+    /// Datagrams being put together, entries of their list by age, and octets kept.
+    #[cfg(test)]
+    pub(super) fn fragments_held(&self) -> (usize, usize, usize) {
+        self.fragments.held()
+    }
+
     /// What the F5 trailer of the last frame says, be it TCP or not; `None` when it had none.
     pub fn f5(&self) -> Option<&f5::Trailer> {
         self.f5.trailer()

@@ -110,6 +110,11 @@ impl Fragments {
             .ok_or(Outcome::FragmentHeld)
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize, usize) {
+        (self.datagrams.len(), self.by_age.len(), self.bytes)
+    }
+
     /// Gives up the oldest datagrams until one more (if `datagram`) and `growth` more octets are within the limits.
     fn make_room(
         &mut self,

@@ -13,6 +13,9 @@ mod config;
 mod decoder;
 pub mod f5;
 mod fragment;
+#[cfg(test)]
+mod fragment_tests;
+pub mod fuzz;
 mod link;
 mod stats;
 #[cfg(test)]

@@ -14,9 +14,9 @@ impl Walk {
             (_, 6081) => self.geneve(bytes),
             (2152, _) | (_, 2152) => self.gtp(bytes),
             (3544, _) | (_, 3544) => self.teredo(bytes),
-            (_, 4754) => match self.peek::<2>(bytes, Outcome::Udp) {
+            (_, 4754) => match self.peek::<2>(bytes, Outcome::Udp)? {
                 // RFC 8086 has checksum, key and sequence number, version 0.
-                Ok([flags, 0]) if flags & 0x4f == 0 => self.gre(bytes).map(Some),
+                [flags, 0] if flags & 0x4f == 0 => self.gre(bytes).map(Some),
                 _ => Ok(None),
             },
             (_, 6635) => self.mpls(bytes).map(Some),
@@ -166,9 +166,7 @@ impl Walk {
     /// |                VXLAN Network Identifier       |   Reserved    |
     /// ```
     fn vxlan(&mut self, bytes: &[u8]) -> Result<Option<Layer>, Outcome> {
-        let Ok([flags, _, _, _, vni @ .., _]) = self.peek::<8>(bytes, Outcome::Udp) else {
-            return Ok(None);
-        };
+        let [flags, _, _, _, vni @ .., _] = self.peek::<8>(bytes, Outcome::Udp)?;
         if flags & 0x08 == 0 {
             return Ok(None);
         }
@@ -183,9 +181,7 @@ impl Walk {
 
     /// VXLAN-GPE (draft-ietf-nvo3-vxlan-gpe section 3): version, the bits I, P, B, O, and the next protocol.
     fn vxlan_gpe(&mut self, bytes: &[u8]) -> Result<Option<Layer>, Outcome> {
-        let Ok([flags, _, _, next, vni @ .., _]) = self.peek::<8>(bytes, Outcome::Udp) else {
-            return Ok(None);
-        };
+        let [flags, _, _, next, vni @ .., _] = self.peek::<8>(bytes, Outcome::Udp)?;
         if flags & 0x30 != 0 || flags & 0x0c == 0 {
             return Ok(None);
         }
@@ -224,9 +220,7 @@ impl Walk {
     /// |                    Options, Opt Len words                     |
     /// ```
     fn geneve(&mut self, bytes: &[u8]) -> Result<Option<Layer>, Outcome> {
-        let Ok([version, flags, p0, p1, vni @ .., _]) = self.peek::<8>(bytes, Outcome::Udp) else {
-            return Ok(None);
-        };
+        let [version, flags, p0, p1, vni @ .., _] = self.peek::<8>(bytes, Outcome::Udp)?;
         if version >> 6 != 0 {
             return Ok(None);
         }
@@ -247,9 +241,7 @@ impl Walk {
     /// | Len, words    |      extension content        |  Next Ext     | ...
     /// ```
     fn gtp(&mut self, bytes: &[u8]) -> Result<Option<Layer>, Outcome> {
-        let Ok([flags, message, l0, l1, teid @ ..]) = self.peek::<8>(bytes, Outcome::Udp) else {
-            return Ok(None);
-        };
+        let [flags, message, l0, l1, teid @ ..] = self.peek::<8>(bytes, Outcome::Udp)?;
         if flags & 0xf0 != 0x30 {
             return Ok(None); // not version 1, or the charging protocol
         }
@@ -290,13 +282,17 @@ impl Walk {
         if let Some([0x00, 0x00, ..]) = rest.get(len..) {
             len += 8;
         }
-        match rest.get(len) {
-            Some(first) if first >> 4 == 6 => {
+        match rest.get(len..) {
+            // Looked at closely, since the port is in the range that clients take theirs from on some systems.
+            Some(packet @ [0x60..=0x6f, _, _, _, _, _, ..])
+                if looks_like_ip(packet, self.wire_end - self.pos - len) =>
+            {
                 self.pos += len;
                 self.enter(TunnelKind::Teredo, None)?;
                 Ok(Some(Layer::Ip))
             }
-            _ => Ok(None),
+            Some([_, _, _, _, _, _, ..]) => Ok(None),
+            _ => Err(self.too_short(len + 6, Outcome::Udp)),
         }
     }
 
@@ -317,21 +313,24 @@ impl Walk {
             }
         };
         self.enter(TunnelKind::Mpls, Some(label))?;
-        let rest = self.rest(bytes);
         let [first] = self.peek(bytes, Outcome::MalformedTunnel)?;
-        if looks_like_ip(rest, self.wire_end - self.pos) {
+        let (rest, wire_len) = (self.rest(bytes), self.wire_end - self.pos);
+        if looks_like_ip(rest, wire_len) {
             return Ok(Layer::Ip);
         }
-        if first >> 4 == 0 && rest.get(4..).is_some_and(looks_like_ethernet) {
+        const TO_TELL: usize = 4 + 14; // a control word and an Ethernet header
+        if rest.len() < TO_TELL && rest.len() < wire_len {
+            return Err(Outcome::Truncated);
+        }
+        if first >> 4 == 0 && rest.get(4..).is_some_and(|rest| looks_like_ethernet(rest, wire_len - 4)) {
             self.pos += 4;
             return Ok(Layer::Ethernet);
         }
-        if looks_like_ethernet(rest) {
+        if looks_like_ethernet(rest, wire_len) {
             return Ok(Layer::Ethernet);
         }
         Err(match first >> 4 {
             1 => Outcome::TunnelControl, // associated channel (RFC 4385 section 5)
-            4 | 6 if rest.len() < 14 => self.too_short(14, Outcome::MalformedTunnel),
             _ => Outcome::TunnelUnsupported,
         })
     }
@@ -360,11 +359,11 @@ fn looks_like_ip(bytes: &[u8], wire_len: usize) -> bool {
     }
 }
 
-/// Whether an Ethernet header stands at the start of `bytes`, by its EtherType or length.
-fn looks_like_ethernet(bytes: &[u8]) -> bool {
+/// Whether an Ethernet header stands at the start of `bytes`, of which the wire had `wire_len`, by its EtherType or length.
+fn looks_like_ethernet(bytes: &[u8], wire_len: usize) -> bool {
     let Some(&[t0, t1]) = bytes.get(12..14) else { return false };
     match u16::from_be_bytes([t0, t1]) {
-        len @ 0..0x0600 => usize::from(len) <= bytes.len() - 14,
+        len @ 3..0x0600 => usize::from(len) + 14 <= wire_len,
         ether_type::IPV4
         | ether_type::ARP
         | ether_type::IPV6

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
+use plaintap_keystore::{ClientRandom, Secret};
 
 use super::parse::Tls;
-use super::{KeyLabel, Secret, Trailer};
+use super::{Key, LABELS, Trailer};
 use crate::flow::{Endpoint, FiveTuple};
 use crate::wire::stats::WireStats;
 
@@ -54,7 +55,7 @@ impl Assembler {
             return;
         }
         let Some(session) = self.flows.get_mut(&flow) else { return };
-        if let Ok(random) = <[u8; 32]>::try_from(tls.client_random)
+        if let Ok(random) = tls.client_random.try_into().map(ClientRandom)
             && session.client_random != Some(random)
         {
             if session.client_random.is_some() {
@@ -62,18 +63,17 @@ impl Assembler {
             }
             session.client_random = Some(random);
         }
-        for ((known, given), secret) in session.secrets.iter_mut().zip(&mut session.given).zip(tls.secrets) {
-            if !secret.is_empty() && known.as_bytes() != secret {
-                known.set(secret);
-                *given = false;
+        for (known, secret) in session.secrets.iter_mut().zip(tls.secrets) {
+            if !secret.is_empty() && known.secret.as_ref().is_none_or(|known| known.as_bytes() != secret) {
+                *known = Known { secret: Secret::new(secret), given: false };
             }
         }
-        let Some(random) = session.client_random else { return };
-        for ((label, secret), given) in KeyLabel::ALL.into_iter().zip(&session.secrets).zip(&mut session.given) {
-            if !*given && !secret.as_bytes().is_empty() {
-                *given = true;
+        let Some(client_random) = session.client_random else { return };
+        for (label, known) in LABELS.into_iter().zip(&mut session.secrets) {
+            if let (false, Some(secret)) = (known.given, &known.secret) {
+                known.given = true;
                 stats.f5_keys += 1;
-                trailer.push_key(label, random, secret.as_bytes());
+                trailer.keys.push(Key { label, client_random, secret: secret.clone() });
             }
         }
     }
@@ -95,24 +95,22 @@ impl Assembler {
 }
 
 /// What is known of one flow's session.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Session {
-    client_random: Option<[u8; 32]>,
-    /// By the index in [`KeyLabel::ALL`].
-    secrets: [Secret; KeyLabel::ALL.len()],
-    /// Which of `secrets` a trailer has given.
-    given: [bool; KeyLabel::ALL.len()],
+    client_random: Option<ClientRandom>,
+    /// In the order of [`LABELS`].
+    secrets: [Known; LABELS.len()],
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    secret: Option<Secret>,
+    /// A trailer has given it.
+    given: bool,
 }
 
 impl Session {
     fn clear(&mut self) {
         *self = Self::default();
-    }
-}
-
-/// Never shows secrets.
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("given", &self.given).finish_non_exhaustive()
     }
 }

@@ -18,12 +18,14 @@
 
 mod assembler;
 mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
 use assembler::Assembler;
 pub(super) use parse::{Location, locate};
-use zeroize::Zeroize;
+use plaintap_keystore::{ClientRandom, Label, Secret};
 
 use super::WireConfig;
 use super::stats::WireStats;
@@ -44,8 +46,7 @@ pub struct Trailer {
     /// The other side of the proxy.
     pub peer: Option<Peer>,
     virtual_server: Name,
-    keys: [Key; KeyLabel::ALL.len()],
-    key_count: usize,
+    keys: Vec<Key>,
 }
 
 /// The connection on the other side of the proxy.
@@ -62,31 +63,14 @@ pub struct Peer {
 }
 
 /// A secret and the session that it belongs to.
-#[derive(Default)]
+#[derive(Debug)]
 pub struct Key {
     /// Which secret.
-    pub label: KeyLabel,
+    pub label: Label,
     /// The session's client random.
-    pub client_random: [u8; 32],
-    secret: Secret,
-}
-
-/// Which secret a key is: the labels of the key-log format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum KeyLabel {
-    /// `CLIENT_RANDOM`: the master secret up to TLS 1.2.
-    #[default]
-    MasterSecret,
-    /// `CLIENT_EARLY_TRAFFIC_SECRET`.
-    ClientEarly,
-    /// `CLIENT_HANDSHAKE_TRAFFIC_SECRET`.
-    ClientHandshake,
-    /// `SERVER_HANDSHAKE_TRAFFIC_SECRET`.
-    ServerHandshake,
-    /// `CLIENT_TRAFFIC_SECRET_0`.
-    ClientApplication,
-    /// `SERVER_TRAFFIC_SECRET_0`.
-    ServerApplication,
+    pub client_random: ClientRandom,
+    /// The secret: 48 octets for the master secret, else as long as the session's hash.
+    pub secret: Secret,
 }
 
 /// Reads trailers; keeps what has to be kept of flows from one frame to the next.
@@ -151,7 +135,7 @@ impl Trailer {
 
     /// The secrets that this frame completed. Those that an earlier frame of the flow gave are not among them.
     pub fn keys(&self) -> &[Key] {
-        &self.keys[..self.key_count]
+        &self.keys
     }
 
     /// Writes what is known into the context of the flow; what is not known stays as it is there.
@@ -174,8 +158,7 @@ impl Trailer {
             peer_flow_id: None,
             peer: None,
             virtual_server: Name::default(),
-            keys: Default::default(),
-            key_count: 0,
+            keys: Vec::with_capacity(LABELS.len()),
         }
     }
 
@@ -187,19 +170,7 @@ impl Trailer {
         self.peer_flow_id = None;
         self.peer = None;
         self.virtual_server.len = 0;
-        for key in &mut self.keys[..self.key_count] {
-            key.secret.set(&[]);
-        }
-        self.key_count = 0;
-    }
-
-    fn push_key(&mut self, label: KeyLabel, client_random: [u8; 32], secret: &[u8]) {
-        if let Some(key) = self.keys.get_mut(self.key_count) {
-            key.label = label;
-            key.client_random = client_random;
-            key.secret.set(secret);
-            self.key_count += 1;
-        }
+        self.keys.clear();
     }
 }
 
@@ -215,75 +186,6 @@ impl fmt::Debug for Trailer {
             .field("peer", &self.peer)
             .field("keys", &self.keys())
             .finish()
-    }
-}
-
-impl Key {
-    /// The secret: 48 octets for the master secret, else as long as the session's hash.
-    pub fn secret(&self) -> &[u8] {
-        self.secret.as_bytes()
-    }
-}
-
-/// Never shows the secret.
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("label", &self.label).finish_non_exhaustive()
-    }
-}
-
-impl KeyLabel {
-    /// All labels, by their index in the tables of this module.
-    const ALL: [Self; 6] = [
-        Self::MasterSecret,
-        Self::ClientEarly,
-        Self::ClientHandshake,
-        Self::ServerHandshake,
-        Self::ClientApplication,
-        Self::ServerApplication,
-    ];
-
-    /// The label in a key log.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MasterSecret => "CLIENT_RANDOM",
-            Self::ClientEarly => "CLIENT_EARLY_TRAFFIC_SECRET",
-            Self::ClientHandshake => "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
-            Self::ServerHandshake => "SERVER_HANDSHAKE_TRAFFIC_SECRET",
-            Self::ClientApplication => "CLIENT_TRAFFIC_SECRET_0",
-            Self::ServerApplication => "SERVER_TRAFFIC_SECRET_0",
-        }
-    }
-}
-
-/// A secret of at most 64 octets, wiped when it goes.
-struct Secret {
-    bytes: [u8; MAX_SECRET],
-    len: usize,
-}
-
-impl Secret {
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    /// Wipes the old secret and takes the first 64 octets of a new one.
-    fn set(&mut self, secret: &[u8]) {
-        self.bytes.zeroize();
-        self.len = secret.len().min(MAX_SECRET);
-        self.bytes[..self.len].copy_from_slice(&secret[..self.len]);
-    }
-}
-
-impl Default for Secret {
-    fn default() -> Self {
-        Self { bytes: [0; MAX_SECRET], len: 0 }
-    }
-}
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.bytes.zeroize();
     }
 }
 
@@ -313,4 +215,12 @@ impl Default for Name {
     }
 }
 
-const MAX_SECRET: usize = 64;
+/// The secrets that a trailer may tell of; tables in this module go by the index here.
+const LABELS: [Label; 6] = [
+    Label::ClientRandom,
+    Label::ClientEarlyTrafficSecret,
+    Label::ClientHandshakeTrafficSecret,
+    Label::ServerHandshakeTrafficSecret,
+    Label::ClientTrafficSecret0,
+    Label::ServerTrafficSecret0,
+];

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{KeyLabel, MAX_SECRET, Peer, Trailer};
+use super::{LABELS, Peer, Trailer};
 use crate::flow::Endpoint;
 use crate::wire::stats::WireStats;
 
@@ -50,8 +50,8 @@ pub(crate) fn locate(slack: &[u8], base: usize) -> Option<Location> {
 pub(super) struct Tls<'a> {
     /// 32 octets, or empty when not known yet.
     pub(super) client_random: &'a [u8],
-    /// By the index in [`KeyLabel::ALL`]; empty when not known yet.
-    pub(super) secrets: [&'a [u8]; KeyLabel::ALL.len()],
+    /// In the order of [`LABELS`]; empty when not known yet.
+    pub(super) secrets: [&'a [u8]; LABELS.len()],
 }
 
 /// Reads the trailer at `location` into `trailer`; gives the TLS state, if the trailer has one.
@@ -175,7 +175,8 @@ fn read_high(fields: &mut Fields<'_>, trailer: &mut Trailer) -> Option<()> {
 fn read_tls12<'a>(data: &'a [u8], tls: &mut Tls<'a>) -> Option<()> {
     let mut fields = Fields(data);
     let (master, random) = (fields.take(48)?, fields.take(32)?);
-    set(&mut tls.secrets[KeyLabel::MasterSecret as usize], master);
+    let [known, ..] = &mut tls.secrets;
+    set(known, master);
     set(&mut tls.client_random, random);
     Some(())
 }
@@ -191,16 +192,15 @@ fn read_tls13<'a>(data: &'a [u8], version: u16, tls: &mut Tls<'a>) -> Option<()>
     if len > MAX_SECRET {
         return None;
     }
+    let [_, early, traffic @ ..] = &mut tls.secrets;
     if version == 1 || data.len() == TLS13_WITH_EARLY {
-        let early = fields.take(MAX_SECRET)?;
+        let field = fields.take(MAX_SECRET)?;
         if version == 1 {
-            set(&mut tls.secrets[KeyLabel::ClientEarly as usize], &early[..len]);
+            set(early, &field[..len]);
         }
     }
-    for label in
-        [KeyLabel::ClientHandshake, KeyLabel::ServerHandshake, KeyLabel::ClientApplication, KeyLabel::ServerApplication]
-    {
-        set(&mut tls.secrets[label as usize], &fields.take(MAX_SECRET)?[..len]);
+    for secret in traffic {
+        set(secret, &fields.take(MAX_SECRET)?[..len]);
     }
     set(&mut tls.client_random, fields.take(32)?);
     Some(())
@@ -309,8 +309,10 @@ const HEADER: usize = 8;
 const TLV_HEADER: usize = 8;
 const NOISE: u16 = 1;
 const TLS: u16 = 4;
+/// The width of a field for a secret: no hash of TLS is longer.
+const MAX_SECRET: usize = 64;
 /// Length, five secrets, two randoms.
-const TLS13_WITH_EARLY: usize = 1 + 5 * 64 + 2 * 32;
+const TLS13_WITH_EARLY: usize = 1 + 5 * MAX_SECRET + 2 * 32;
 
 const OLD_HEADER: usize = 3;
 const OLD_LOW: u8 = 1;
