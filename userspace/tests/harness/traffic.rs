@@ -30,8 +30,9 @@ struct Lane {
 #[derive(Clone, Debug)]
 struct Request {
     method: String,
+    /// `None` here and below: the table does not say, anything will do.
     authority: Option<String>,
-    target: String,
+    target: Option<String>,
     body: Option<u64>,
 }
 
@@ -147,11 +148,11 @@ impl Flow {
 
 impl Request {
     fn expected(row: &Row<'_>) -> Self {
-        let (method, path) = (row.text("method").unwrap_or_default(), row.text("path").unwrap_or_default());
+        let (method, path) = (row.text("method").unwrap_or_default(), row.text("path"));
         let mut request = Self {
             method: method.into(),
             authority: row.text("authority").map(str::to_owned),
-            target: path.into(),
+            target: path.map(str::to_owned),
             body: match row.number("body_len") {
                 // What was announced and is not shown did not come whole.
                 None if row.number("content_length").is_some_and(|length| length > 0) => None,
@@ -159,12 +160,13 @@ impl Request {
             },
         };
         if method == "CONNECT" {
-            request.authority = Some(path.into());
-            request.target.clear();
-        } else if let Some((_, rest)) = path.split_once("://").filter(|_| !path.starts_with('/')) {
+            request.authority = request.target.take();
+        } else if let Some((scheme, rest)) = path.and_then(|path| path.split_once("://"))
+            && !scheme.contains('/')
+        {
             let (authority, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             request.authority = Some(authority.into());
-            request.target = target.into();
+            request.target = Some(target.into());
         }
         request
     }
@@ -177,7 +179,7 @@ impl Request {
         Some(Self {
             method,
             authority: text(transaction, "server.address").map(|_| endpoint(transaction, "server")),
-            target: if connect { String::new() } else { text(transaction, "url.path").unwrap_or_default() + &query },
+            target: (!connect).then(|| text(transaction, "url.path").unwrap_or_default() + &query),
             body: Some(number(transaction, "http.request.body.size").unwrap_or(0)),
         })
     }
@@ -189,7 +191,8 @@ impl Request {
             want.eq_ignore_ascii_case(got)
                 || got.rsplit_once(':').is_some_and(|(host, _)| want.eq_ignore_ascii_case(host))
         });
-        self.method == got.method && authority && self.target == got.target && body_agrees(self.body, got.body)
+        let target = self.target.is_none() || self.target == got.target;
+        self.method == got.method && authority && target && body_agrees(self.body, got.body)
     }
 }
 
@@ -217,8 +220,8 @@ impl Response {
 
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let authority = self.authority.as_deref().unwrap_or("-");
-        write!(f, "{} {authority} {} ({})", self.method, self.target, Octets(self.body))
+        let [authority, target] = [&self.authority, &self.target].map(|part| part.as_deref().unwrap_or("*"));
+        write!(f, "{} {authority} {target} ({})", self.method, Octets(self.body))
     }
 }
 
