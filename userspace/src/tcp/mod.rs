@@ -1,7 +1,9 @@
 //! TCP: segments in, ordered streams out.
 
+mod reassembler;
 mod seq;
 
+pub use reassembler::{Reassembler, Side, StreamHandler, TcpConfig, TcpShared, TcpStats};
 pub use seq::SeqNumber;
 
 /// The flag octet of a TCP header (RFC 9293 section 3.1).

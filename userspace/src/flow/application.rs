@@ -1,0 +1,104 @@
+//! What a plaintext stream carries: found by content, on any port.
+
+use crate::Timestamp;
+use crate::flow::Direction;
+use crate::http::{self, Lost, Next, Output, Probe, StreamEnd};
+
+/// The protocol inside TLS, or inside TCP in the clear.
+#[derive(Debug, Default)]
+pub enum Application {
+    /// Nothing has been recognised; what came in the direction that is too short to say is kept.
+    #[default]
+    Unknown,
+    /// Some first octets, too few to say.
+    Short(Box<Short>),
+    /// HTTP, either version.
+    Http(Box<http::Connection>),
+    /// Something else. HTTP may still begin later (after CONNECT, SOCKS or the like).
+    Opaque,
+}
+
+/// First octets of a direction, too few to say what they are.
+#[derive(Debug)]
+pub struct Short {
+    direction: Direction,
+    ts: Timestamp,
+    octets: Vec<u8>,
+}
+
+impl Application {
+    /// Takes plaintext octets. Returns the offset from which on they are not HTTP (their length when they are).
+    pub fn data(&mut self, direction: Direction, ts: Timestamp, octets: &[u8], out: &mut Output<'_>) -> usize {
+        match self {
+            Self::Http(connection) => match connection.data(direction, ts, octets, out) {
+                Next::Http => octets.len(),
+                Next::Opaque(offset) => {
+                    connection.finish(ts, out);
+                    *self = Self::Opaque;
+                    offset
+                }
+            },
+            Self::Short(short) if short.direction == direction => {
+                let Self::Short(short) = std::mem::take(self) else { return 0 };
+                let Short { ts: first_ts, octets: mut joined, .. } = *short;
+                let before = joined.len();
+                joined.extend_from_slice(octets);
+                let taken = self.recognise(direction, first_ts, &joined, out);
+                taken.saturating_sub(before)
+            }
+            _ => self.recognise(direction, ts, octets, out),
+        }
+    }
+
+    /// Takes note of missing octets.
+    pub fn gap(&mut self, direction: Direction, ts: Timestamp, lost: Lost, out: &mut Output<'_>) {
+        match self {
+            Self::Http(connection) => connection.gap(direction, ts, lost, out),
+            Self::Short(short) if short.direction == direction => *self = Self::Opaque,
+            _ => {}
+        }
+    }
+
+    /// Takes note that a direction has ended.
+    pub fn end(&mut self, direction: Direction, ts: Timestamp, how: StreamEnd, out: &mut Output<'_>) {
+        if let Self::Http(connection) = self {
+            connection.end(direction, ts, how, out);
+        }
+    }
+
+    /// Emits what is outstanding.
+    pub fn finish(&mut self, ts: Timestamp, out: &mut Output<'_>) {
+        if let Self::Http(connection) = self {
+            connection.finish(ts, out);
+        }
+        *self = Self::Opaque;
+    }
+
+    /// Gives back what an idle connection does not need.
+    pub fn trim(&mut self) {
+        if let Self::Http(connection) = self {
+            connection.trim();
+        }
+    }
+
+    fn recognise(&mut self, direction: Direction, ts: Timestamp, octets: &[u8], out: &mut Output<'_>) -> usize {
+        match http::probe(octets) {
+            Probe::NeedMore if octets.len() < MAX_SHORT && !octets.is_empty() => {
+                *self = Self::Short(Box::new(Short { direction, ts, octets: octets.to_vec() }));
+                octets.len()
+            }
+            Probe::Unknown | Probe::NeedMore => {
+                *self = Self::Opaque;
+                0
+            }
+            Probe::Request | Probe::Response | Probe::Http2Preface => {
+                *self = Self::Http(Box::default());
+                self.data(direction, ts, octets, out)
+            }
+        }
+    }
+}
+
+/// Octets after which a stream that still cannot be told is taken for something else: longer than any method with its target's
+/// start, or the HTTP/2 preface.
+const MAX_SHORT: usize = 64;

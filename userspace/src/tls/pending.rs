@@ -1,0 +1,72 @@
+//! Ciphertext that waits for its key, in capture order.
+//!
+//! Keys and mirror race on every handshake: the iRule's connection is made after the handshake that it reports. What
+//! arrives in between is kept here, both directions in one queue, and goes through the same code when the key lands.
+
+use std::collections::VecDeque;
+
+use crate::Timestamp;
+use crate::flow::Direction;
+use crate::http::StreamEnd;
+
+/// What waits, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Parked {
+    items: VecDeque<Item>,
+    /// The octets of all `Data` items, in order.
+    octets: Vec<u8>,
+}
+
+/// One thing that happened while the connection waited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    pub(super) direction: Direction,
+    pub(super) ts: Timestamp,
+    pub(super) what: What,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum What {
+    /// This many octets came.
+    Data(usize),
+    /// This many octets are missing.
+    Gap(u64),
+    /// The direction ended.
+    End(StreamEnd),
+}
+
+impl Parked {
+    pub(super) fn push_data(&mut self, direction: Direction, ts: Timestamp, octets: &[u8]) {
+        self.octets.extend_from_slice(octets);
+        self.items.push_back(Item { direction, ts, what: What::Data(octets.len()) });
+    }
+
+    pub(super) fn push_end(&mut self, direction: Direction, ts: Timestamp, how: StreamEnd) {
+        self.items.push_back(Item { direction, ts, what: What::End(how) });
+    }
+
+    /// Notes a gap; one that follows another of the same direction widens it.
+    pub(super) fn push_gap(&mut self, direction: Direction, ts: Timestamp, len: u64) {
+        let last = self.items.iter_mut().rev().find(|item| item.direction == direction);
+        if let Some(Item { what: What::Gap(before), .. }) = last {
+            *before += len;
+            return;
+        }
+        self.items.push_back(Item { direction, ts, what: What::Gap(len) });
+    }
+
+    pub(super) fn octets(&self) -> usize {
+        self.octets.len()
+    }
+
+    /// Bytes of memory that one more item of `len` octets takes.
+    pub(super) const fn cost(len: usize) -> usize {
+        len + size_of::<Item>()
+    }
+
+    /// The items and the octets of their data, end to end.
+    pub(super) fn into_parts(self) -> (VecDeque<Item>, Vec<u8>) {
+        (self.items, self.octets)
+    }
+}
