@@ -1,9 +1,11 @@
 //! Flows: who talks to whom.
 
+mod application;
 mod context;
 
 use std::net::IpAddr;
 
+pub use application::Application;
 pub use context::{F5Context, FlowContext};
 
 /// One end of a TCP connection.

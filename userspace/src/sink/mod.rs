@@ -5,6 +5,7 @@ mod jsonl;
 
 pub use jsonl::JsonLines;
 
+use crate::flow::{Direction, FlowContext};
 use crate::http::Transaction;
 use crate::tls::Session;
 
@@ -16,4 +17,9 @@ pub trait TransactionSink: std::fmt::Debug {
 
     /// Takes one TLS session record.
     fn session(&mut self, session: &Session<'_>);
+
+    /// Sees the plaintext of one application-data record, before it is taken for any protocol.
+    fn app_data(&mut self, flow: &FlowContext<'_>, direction: Direction, octets: &[u8]) {
+        let _ = (flow, direction, octets);
+    }
 }

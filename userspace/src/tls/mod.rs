@@ -6,15 +6,21 @@ use plaintap_keystore::KeySource;
 
 pub mod cipher;
 mod cipher_suite;
+mod connection;
 mod error;
+pub mod handshake;
 pub mod key_schedule;
-mod record;
+mod negotiation;
+mod pending;
+pub mod record;
+mod resync;
 mod session;
 #[cfg(test)]
 mod testing;
 
 pub use cipher::{DirectionKeys, Opened, Opener};
 pub use cipher_suite::{CipherSuite, SuiteParams};
+pub use connection::{Connection, Keys, TlsConfig, TlsContext, TlsShared, TlsStats};
 pub use error::TlsError;
 pub use record::ContentType;
 pub use session::{Outcome, Session};

@@ -95,9 +95,13 @@ impl Negotiation {
         self.encrypt_then_mac = hello.encrypt_then_mac;
         let fits = |params: &SuiteParams| params.tls13 == self.is_tls13();
         self.params = hello.suite.params().filter(fits);
-        if self.is_tls13() || !self.extended_master_secret {
-            self.transcript = None;
-        }
+        let choice = (self.version, self.params.map(|params| params.prf));
+        self.transcript = match (self.transcript.take(), choice) {
+            (Some(mut transcript), (version, Some(prf))) if self.extended_master_secret && !self.is_tls13() => {
+                transcript.choose(version, prf).ok().map(|()| transcript)
+            }
+            _ => None,
+        };
         let truncated = hello.truncated_hmac && self.params.is_some_and(|params| params.mac.is_some());
         let supported = self.params.is_some() && hello.compression == 0 && !truncated;
         if !supported {
@@ -115,6 +119,16 @@ impl Negotiation {
         if self.is_tls13() { self.pre_shared_key } else { self.server_hello_seen && !self.full_handshake }
     }
 
+    /// The master secret itself is known, and with it all that a hash would be for.
+    pub(super) fn drop_transcript_if_known(&mut self, keys: &Keys<'_>) {
+        if self.transcript.is_some() {
+            let secrets = keys.reader.lookup(&ClientRandom(self.client_random));
+            if secrets.is_some_and(|secrets| secrets.master().is_some()) {
+                self.transcript = None;
+            }
+        }
+    }
+
     /// Takes octets of handshake messages in the order in which they were sent.
     pub(super) fn transcribe(&mut self, octets: &[u8]) {
         if let Some(transcript) = &mut self.transcript {
@@ -124,9 +138,14 @@ impl Negotiation {
 
     /// ClientKeyExchange has been transcribed: the session hash ends here (RFC 7627 section 3).
     pub(super) fn close_transcript(&mut self) {
-        if let (Some(transcript), Some(params)) = (self.transcript.take(), self.params) {
-            self.session_hash = Some(transcript.session_hash(self.version, params.prf));
+        if let Some(transcript) = self.transcript.take() {
+            self.session_hash = transcript.current();
         }
+    }
+
+    /// Whether any secret of this client random is known.
+    pub(super) fn has_keys(&self, keys: &Keys<'_>) -> bool {
+        keys.reader.lookup(&ClientRandom(self.client_random)).is_some()
     }
 
     /// What to wait for: any of these brings the key.

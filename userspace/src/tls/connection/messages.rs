@@ -1,0 +1,236 @@
+//! Handshake messages, in the clear or opened.
+
+use super::{Connection, EarlyData, Epoch, Protection, Skip, TlsContext};
+use crate::Timestamp;
+use crate::flow::Direction;
+use crate::tls::handshake::{self, ClientHello, EncryptedExtensions, HandshakeType, ServerHello};
+use crate::tls::negotiation::{self, Negotiation};
+
+impl Connection {
+    /// Takes the content of handshake records: messages, split and packed as the sender liked.
+    pub(super) fn handshake_octets(
+        &mut self,
+        direction: Direction,
+        ts: Timestamp,
+        octets: &[u8],
+        context: &mut TlsContext<'_>,
+    ) {
+        let half = &mut self.halves[direction as usize];
+        let passed = half.message_rest.min(octets.len());
+        half.message_rest -= passed;
+        let (over, octets) = octets.split_at(passed);
+        let mut joined = half.message.take();
+        self.transcribe(over);
+        let mut rest = match &mut joined {
+            Some(message) => {
+                message.extend_from_slice(octets);
+                message.as_slice()
+            }
+            None => octets,
+        };
+        while let Some((kind, message)) = handshake::split_message(rest) {
+            rest = &rest[message.len()..];
+            self.message(direction, ts, kind, message, context);
+        }
+        if rest.is_empty() {
+            return;
+        }
+        let half = &mut self.halves[direction as usize];
+        if let Some(header) = rest.first_chunk() {
+            let (kind, len) = (HandshakeType(header[0]), handshake::message_len(header));
+            // Certificates need not be kept: nothing is read from them.
+            if kind == HandshakeType::CERTIFICATE || len > context.shared.config.handshake_message {
+                half.message_rest = len - rest.len();
+                self.note(kind);
+                self.transcribe(rest);
+                return;
+            }
+        }
+        half.message = Some(match joined.take() {
+            Some(mut message) => {
+                let done = message.len() - rest.len();
+                message.drain(..done);
+                message
+            }
+            None => Box::new(rest.to_vec()),
+        });
+    }
+
+    fn message(
+        &mut self,
+        direction: Direction,
+        ts: Timestamp,
+        kind: HandshakeType,
+        message: &[u8],
+        context: &mut TlsContext<'_>,
+    ) {
+        use Direction::{ClientToServer, ServerToClient};
+        use HandshakeType as H;
+        let body = &message[handshake::HEADER_LEN..];
+        let tls13 = self.is_tls13();
+        match (direction, kind) {
+            // It is part of no transcript (RFC 5246 section 7.4.1.1).
+            (_, H::HELLO_REQUEST) => {}
+            (ClientToServer, H::CLIENT_HELLO) => {
+                if let Some(hello) = ClientHello::parse(body) {
+                    self.client_hello(&hello);
+                }
+                self.transcribe(message);
+            }
+            (ServerToClient, H::SERVER_HELLO) => {
+                if let Some(hello) = ServerHello::parse(body) {
+                    self.server_hello(&hello, message, context);
+                }
+            }
+            (ClientToServer, H::CLIENT_KEY_EXCHANGE) => {
+                self.note(kind);
+                self.transcribe(message);
+                if let Some(negotiation) = &mut self.negotiation {
+                    negotiation.close_transcript();
+                }
+            }
+            (ServerToClient, H::NEW_SESSION_TICKET) if !tls13 => {
+                if let (Some(negotiation), Some(ticket)) = (&mut self.negotiation, handshake::session_ticket(body)) {
+                    negotiation.ticket_issued(ticket, &mut context.keys);
+                }
+            }
+            (ServerToClient, H::ENCRYPTED_EXTENSIONS) if tls13 => {
+                let extensions = EncryptedExtensions::parse(body);
+                self.agree_on(extensions.alpn);
+                self.flush_early(extensions.early_data, context);
+                let client = &mut self.halves[ClientToServer as usize];
+                if !extensions.early_data && matches!(client.protection, Protection::Sealed(_, Epoch::Early)) {
+                    client.expect_handshake();
+                }
+            }
+            (ClientToServer, H::END_OF_EARLY_DATA) if tls13 => {
+                self.flush_early(true, context);
+                self.halves[ClientToServer as usize].protection = Protection::Pending(Epoch::Handshake);
+            }
+            (_, H::FINISHED) if tls13 => {
+                self.halves[direction as usize].protection = Protection::Pending(Epoch::Application);
+            }
+            (_, H::KEY_UPDATE) if tls13 => self.key_update(direction),
+            _ => {
+                self.note(kind);
+                self.transcribe(message);
+            }
+        }
+        let _ = ts;
+    }
+
+    /// Takes a ClientHello, also of the form that SSL 2.0 had.
+    pub(in crate::tls) fn client_hello(&mut self, hello: &ClientHello<'_>) {
+        self.flags.client_hello = true;
+        self.sni = hello.sni.map(Into::into);
+        let retried = self.negotiation.as_ref().is_some_and(|before| before.client_random == hello.random);
+        let mut negotiation = Box::new(Negotiation::new(hello));
+        // After a HelloRetryRequest there is no early data (RFC 8446 section 4.1.2).
+        negotiation.early_data_offered &= !retried;
+        self.negotiation = Some(negotiation);
+    }
+
+    fn server_hello(&mut self, hello: &ServerHello<'_>, message: &[u8], context: &mut TlsContext<'_>) {
+        if hello.is_retry_request() {
+            self.flush_early(false, context);
+            self.halves[Direction::ClientToServer as usize].protection = Protection::Plain;
+            return;
+        }
+        self.hello.version = Some(hello.version);
+        self.hello.suite = Some(hello.suite);
+        self.agree_on(hello.alpn);
+        let Some(negotiation) = &mut self.negotiation else { return };
+        negotiation.server_hello(hello);
+        negotiation.transcribe(message);
+        self.hello.params = negotiation.params;
+        if !negotiation.is_tls13() {
+            negotiation.drop_transcript_if_known(&context.keys);
+            return;
+        }
+        let [client, server] = &mut self.halves;
+        server.protection = Protection::Pending(Epoch::Handshake);
+        match client.protection {
+            Protection::Sealed(_, Epoch::Early) if negotiation.pre_shared_key => {}
+            Protection::Plain if !negotiation.early_data_offered => {
+                client.protection = Protection::Pending(Epoch::Handshake);
+            }
+            _ => client.expect_handshake(),
+        }
+        if !negotiation.pre_shared_key {
+            self.flush_early(false, context);
+        }
+    }
+
+    fn agree_on(&mut self, alpn: Option<&str>) {
+        if let Some(alpn) = alpn {
+            self.alpn = Some(alpn.into());
+            if let Some(info) = &mut self.info {
+                info.alpn = Some(alpn.into());
+            }
+        }
+    }
+
+    /// New keys for one direction, from the next record on (RFC 8446 section 7.2).
+    fn key_update(&mut self, direction: Direction) {
+        let half = &mut self.halves[direction as usize];
+        let source = self.info.as_ref().map(|info| info.key_source);
+        if let (Some(params), Some(secret), Some(source)) = (self.hello.params, &half.secret, source) {
+            match negotiation::next_keys(params, secret, source) {
+                Some(keys) => half.install(keys, Epoch::Application),
+                None => half.protection = Protection::Skipped(Skip::Unsupported),
+            }
+        }
+    }
+
+    /// Up to TLS 1.2: the direction's next records are protected by what has just been negotiated.
+    pub(super) fn change_cipher_spec(&mut self, direction: Direction) {
+        if self.is_tls13() {
+            return;
+        }
+        let half = &mut self.halves[direction as usize];
+        match &self.negotiation {
+            Some(negotiation) if negotiation.server_hello_seen => {
+                half.protection = Protection::Pending(Epoch::Session);
+            }
+            // A TLS 1.3 client that sends early data, or a lost ServerHello.
+            Some(_) => {}
+            None => half.protection = Protection::Skipped(Skip::NoHandshake),
+        }
+    }
+
+    /// Takes note of a message that tells a full handshake from a resumed one.
+    fn note(&mut self, kind: HandshakeType) {
+        use HandshakeType as H;
+        if let (H::CERTIFICATE | H::SERVER_HELLO_DONE | H::CLIENT_KEY_EXCHANGE, Some(negotiation)) =
+            (kind, &mut self.negotiation)
+        {
+            negotiation.full_handshake = true;
+        }
+    }
+
+    fn transcribe(&mut self, octets: &[u8]) {
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.transcribe(octets);
+        }
+    }
+
+    /// Keeps plaintext of early data until it is known whether the server takes it.
+    pub(super) fn hold_early(&mut self, ts: Timestamp, plaintext: &[u8], context: &mut TlsContext<'_>) {
+        let early = self.early.get_or_insert_with(|| Box::new(EarlyData { ts, octets: Vec::new() }));
+        let room = context.shared.config.early_data.saturating_sub(early.octets.len());
+        early.octets.extend_from_slice(&plaintext[..plaintext.len().min(room)]);
+        if self.flags.early_accepted {
+            self.flush_early(true, context);
+        }
+    }
+
+    /// The server has taken the early data, or has refused it: then the client sends it again.
+    pub(super) fn flush_early(&mut self, accepted: bool, context: &mut TlsContext<'_>) {
+        self.flags.early_accepted = accepted;
+        let Some(early) = self.early.take().filter(|_| accepted) else { return };
+        context.with_output(self.info.as_deref(), |out| {
+            out.sink.app_data(out.flow, Direction::ClientToServer, &early.octets);
+            self.application.data(Direction::ClientToServer, early.ts, &early.octets, out);
+        });
+    }
+}

@@ -1,0 +1,531 @@
+//! Gaps: what is lost, and where the records go on.
+
+use super::{Connection, Epoch, Protection, Skip, TlsContext};
+use crate::Timestamp;
+use crate::flow::Direction;
+use crate::http::{Lost, StreamEnd};
+use crate::tls::cipher::{BulkCipher, Opener};
+use crate::tls::handshake::HandshakeType;
+use crate::tls::negotiation::{self, EpochKeys};
+use crate::tls::record::{HEADER_LEN, RecordHeader};
+use crate::tls::resync::Resync;
+use crate::tls::{CipherSuite, ContentType, ProtocolVersion};
+
+use super::records::Step;
+
+impl Connection {
+    /// Octets of a direction's stream are missing.
+    pub(super) fn lose(&mut self, direction: Direction, ts: Timestamp, len: u64, context: &mut TlsContext<'_>) {
+        let half = &mut self.halves[direction as usize];
+        if let Some(resync) = &mut half.resync {
+            // What was collected is not joined to what follows.
+            let cut = resync.buffer.len() - resync.position.min(resync.buffer.len());
+            context.shared.stats.octets_cut += cut as u64;
+            half.undecrypted_octets += cut as u64;
+            resync.octets += len + resync.buffer.len() as u64;
+            resync.buffer.clear();
+            resync.position = 0;
+            match resync.skip as u64 >= len {
+                true => resync.skip -= len as usize,
+                false => {
+                    resync.skip = 0;
+                    resync.aligned = false;
+                    resync.cut_fragment = None;
+                }
+            }
+            resync.tail.clear();
+            resync.lost = resync.lost.and_at_most(len);
+            if resync.skip == 0 && !resync.aligned {
+                resync.lost = Lost::AtMost(resync.lost.octets());
+            }
+            return;
+        }
+        if let Protection::Pending(epoch) = half.protection {
+            if let Err(Step::Wait { wrong_key }) = self.install(direction, epoch, context) {
+                self.wait(direction, ts, wrong_key, &[], context);
+                return self.gap(direction, ts, len, context);
+            }
+        }
+        let half = &mut self.halves[direction as usize];
+        half.message = None;
+        half.message_rest = 0;
+        let partial = std::mem::take(&mut half.buffer);
+        let have = partial.len();
+        context.shared.stats.octets_cut += have as u64;
+        half.undecrypted_octets += have as u64;
+        let cut = partial.first_chunk().map(RecordHeader::read);
+        context.shared.recycle(partial);
+        // The gap ends inside the record that it began in: where the next one begins is known.
+        match cut.filter(|header| have as u64 + len <= header.record_len() as u64) {
+            Some(header) => {
+                let rest = header.record_len() - have - len as usize;
+                let lost = self.plaintext_of(direction, header);
+                self.begin_resync(direction, rest, true, lost, context);
+                if let Some(resync) = &mut self.halves[direction as usize].resync {
+                    resync.cut_fragment = Some(usize::from(header.len));
+                }
+            }
+            None => self.begin_resync(direction, 0, false, Lost::AtMost(len + have as u64), context),
+        }
+        if let Some(resync) = &mut self.halves[direction as usize].resync {
+            resync.octets = len + have as u64;
+        }
+    }
+
+    /// What follows is no record: octets were lost without notice, or this is no TLS (any more).
+    pub(super) fn desync(
+        &mut self,
+        direction: Direction,
+        ts: Timestamp,
+        rest: &mut [u8],
+        context: &mut TlsContext<'_>,
+    ) {
+        self.flags.bad = true;
+        let half = &mut self.halves[direction as usize];
+        let mut partial = std::mem::take(&mut half.buffer);
+        self.begin_resync(direction, 0, false, Lost::AtMost(0), context);
+        if !partial.is_empty() {
+            self.search(direction, ts, &mut partial, context);
+        }
+        context.shared.recycle(partial);
+        self.data(direction, ts, rest, context);
+    }
+
+    /// Begins to search: `skip` octets on a record begins, if `aligned`.
+    pub(super) fn begin_resync(
+        &mut self,
+        direction: Direction,
+        skip: usize,
+        aligned: bool,
+        lost: Lost,
+        context: &mut TlsContext<'_>,
+    ) {
+        let buffer = context.shared.buffer();
+        self.halves[direction as usize].resync = Some(Box::new(Resync {
+            skip,
+            aligned,
+            buffer,
+            position: 0,
+            tail: Vec::new(),
+            octets: 0,
+            cut_fragment: None,
+            lost,
+        }));
+    }
+
+    /// Takes octets that come after a gap.
+    pub(super) fn search(
+        &mut self,
+        direction: Direction,
+        ts: Timestamp,
+        octets: &mut [u8],
+        context: &mut TlsContext<'_>,
+    ) {
+        let half = &mut self.halves[direction as usize];
+        let Some(mut resync) = half.resync.take() else { return self.data(direction, ts, octets, context) };
+        let skipped = resync.skip.min(octets.len());
+        let (passed, rest) = octets.split_at(skipped);
+        resync.skip -= skipped;
+        resync.pass(passed);
+        half.undecrypted_octets += skipped as u64;
+        context.shared.stats.octets_cut += skipped as u64;
+        resync.buffer.extend_from_slice(rest);
+        if resync.skip > 0 {
+            half.resync = Some(resync);
+            return;
+        }
+        self.resume(direction, ts, resync, false, context);
+    }
+
+    /// Looks for a record in what has been collected, and goes on from there.
+    fn resume(
+        &mut self,
+        direction: Direction,
+        ts: Timestamp,
+        mut resync: Box<Resync>,
+        at_end: bool,
+        context: &mut TlsContext<'_>,
+    ) {
+        let tls13 = self.is_tls13();
+        let sealed = matches!(self.halves[direction as usize].protection, Protection::Sealed(..));
+        let version = self.hello.version;
+        let plausible = |header: RecordHeader| match (sealed && tls13, version) {
+            (true, _) => header.content_type == ContentType::APPLICATION_DATA && header.len > 17,
+            (false, Some(version)) if sealed => header.version == version && header.len > 0,
+            _ => header.len > 0,
+        };
+        let mut trials = context.shared.config.resync_trials;
+        while let Some((start, end)) = resync.candidate(at_end, plausible) {
+            match self.place(direction, &mut resync, start, end, &mut trials, context) {
+                Placed::Here => return self.go_on(direction, ts, resync, context),
+                Placed::Chained => {
+                    let record = resync.buffer[start..end].to_vec();
+                    resync.pass(&record);
+                    resync.position = end;
+                    resync.aligned = true;
+                }
+                Placed::Nowhere => resync.reject(),
+            }
+        }
+        let half = &mut self.halves[direction as usize];
+        // What has been searched is not needed any more.
+        let done = resync.position.min(resync.buffer.len());
+        resync.buffer.drain(..done);
+        resync.position = 0;
+        resync.octets += done as u64;
+        half.undecrypted_octets += done as u64;
+        context.shared.stats.octets_searched += done as u64;
+        let searched = resync.octets > context.shared.config.resync_octets as u64 + resync.lost.octets();
+        let hopeless = matches!(half.protection, Protection::Sealed(..)) && searched;
+        if hopeless || at_end {
+            let rest = resync.buffer.len() as u64;
+            half.undecrypted_octets += rest;
+            context.shared.stats.octets_searched += rest;
+            context.shared.stats.resyncs_failed += 1;
+            let lost = Lost::AtMost(resync.lost.octets() + resync.octets + rest);
+            context.shared.recycle(resync.buffer);
+            if hopeless {
+                half.protection = Protection::Skipped(Skip::Unplaced);
+            }
+            return self.lose_plaintext(direction, ts, lost, context);
+        }
+        half.resync = Some(resync);
+    }
+
+    /// A record has been found at the search's position.
+    fn go_on(&mut self, direction: Direction, ts: Timestamp, resync: Box<Resync>, context: &mut TlsContext<'_>) {
+        let Resync { mut buffer, position, lost, octets, .. } = *resync;
+        let half = &mut self.halves[direction as usize];
+        half.undecrypted_octets += position as u64;
+        context.shared.stats.octets_searched += position as u64;
+        context.shared.stats.resyncs += 1;
+        let lost = if position > 0 { Lost::AtMost(lost.octets() + octets + position as u64) } else { lost };
+        if lost != Lost::AtMost(0) {
+            self.lose_plaintext(direction, ts, lost, context);
+        }
+        let (_, rest) = buffer.split_at_mut(position);
+        self.consume(direction, ts, rest, context);
+        context.shared.recycle(buffer);
+    }
+
+    /// Finds out whether the candidate is a record, and which one.
+    fn place(
+        &mut self,
+        direction: Direction,
+        resync: &mut Resync,
+        start: usize,
+        end: usize,
+        trials: &mut u64,
+        context: &mut TlsContext<'_>,
+    ) -> Placed {
+        let record = &resync.buffer[start..end];
+        let sealed = ContentType(record[0]) == ContentType::APPLICATION_DATA || !is_plain(record);
+        let half = &mut self.halves[direction as usize];
+        match &half.protection {
+            Protection::Skipped(_) => Placed::when(resync.aligned || resync.is_followed(end)),
+            Protection::Plain | Protection::Pending(_) if !sealed && resync.is_followed(end) => Placed::Here,
+            Protection::Plain | Protection::Pending(_) => {
+                let fits = self.place_by_handshake(direction, record, trials, context);
+                Placed::when(fits || (self.negotiation.is_none() && resync.is_followed(end)))
+            }
+            Protection::Sealed(opener, _) if opener.is_stateful() => {
+                let params = self.hello.params;
+                self.place_stateful(direction, resync, start, end, params.map(|params| params.cipher), context)
+            }
+            Protection::Sealed(..) => Placed::when(self.place_sealed(direction, resync, start, end, trials, context)),
+        }
+    }
+
+    /// Tries the sequence numbers that the gap leaves open, then the epochs that may have begun in it.
+    fn place_sealed(
+        &mut self,
+        direction: Direction,
+        resync: &Resync,
+        start: usize,
+        end: usize,
+        trials: &mut u64,
+        context: &mut TlsContext<'_>,
+    ) -> bool {
+        let record = &resync.buffer[start..end];
+        let scratch = &mut context.shared.scratch;
+        let half = &mut self.halves[direction as usize];
+        let Protection::Sealed(opener, epoch) = &mut half.protection else { return false };
+        let epoch = *epoch;
+        let lost = resync.octets + start as u64;
+        let records = 1 + lost / (HEADER_LEN + opener.overhead()) as u64;
+        let nonce = opener.explicit_nonce(&record[HEADER_LEN..]);
+        let guess = match (half.last_nonce, nonce) {
+            // Most senders count in the nonce (RFC 5288 section 3).
+            (Some(last), Some(nonce)) => half.seq.checked_add(nonce.wrapping_sub(last).wrapping_sub(1)),
+            _ => None,
+        };
+        let guess = guess.filter(|seq| (half.seq..half.seq.saturating_add(records)).contains(seq));
+        let mut first = guess.into_iter().chain(half.seq..half.seq.saturating_add(records));
+        if let Some(seq) = try_open(opener, &mut first, record, scratch, trials) {
+            half.seq = seq;
+            half.proven = true;
+            return true;
+        }
+        let next = match epoch {
+            Epoch::Application => match (&half.secret, self.hello.params, &self.info) {
+                (Some(secret), Some(params), Some(info)) => negotiation::next_keys(params, secret, info.key_source),
+                _ => None,
+            }
+            .map(|keys| (keys, Epoch::Application)),
+            Epoch::Handshake | Epoch::Early => self.negotiation.as_ref().and_then(|negotiation| {
+                let to_handshake = epoch == Epoch::Early;
+                let next = if to_handshake { Epoch::Handshake } else { Epoch::Application };
+                Some((negotiation.traffic_keys(direction, to_handshake, &context.keys).ok()?, next))
+            }),
+            Epoch::Session => None,
+        };
+        let Some((mut keys, next)) = next else { return false };
+        match try_open(&mut keys.opener, &mut (0..records), record, scratch, trials) {
+            Some(seq) => {
+                half.install(keys, next);
+                half.seq = seq;
+                half.proven = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Ciphers whose records depend on those before: the IV is the last block passed over, or the keystream goes on.
+    fn place_stateful(
+        &mut self,
+        direction: Direction,
+        resync: &Resync,
+        start: usize,
+        end: usize,
+        cipher: Option<BulkCipher>,
+        context: &mut TlsContext<'_>,
+    ) -> Placed {
+        let record = &resync.buffer[start..end];
+        let half = &mut self.halves[direction as usize];
+        let Protection::Sealed(opener, _) = &half.protection else { return Placed::Nowhere };
+        let mut opener = opener.clone();
+        let lost = resync.octets + start as u64;
+        let records = 1 + lost / (HEADER_LEN + opener.overhead()) as u64;
+        if cipher == Some(BulkCipher::Rc4) {
+            match resync.cut_fragment {
+                Some(fragment) if resync.aligned => opener.skip(fragment as u64),
+                _ => return Placed::Nowhere,
+            }
+        } else if resync.tail.len() >= MIN_BLOCK && resync.aligned {
+            opener.resume_after(&resync.tail);
+        } else if resync.is_followed(end) {
+            return Placed::Chained;
+        } else {
+            return Placed::Nowhere;
+        }
+        let mut trials = MAX_STATEFUL_TRIALS;
+        let seqs = half.seq..half.seq.saturating_add(records.min(MAX_STATEFUL_TRIALS) + 1);
+        match try_open_stateful(&opener, seqs, record, &mut context.shared.scratch, &mut trials) {
+            Some(seq) => {
+                let Protection::Sealed(kept, _) = &mut half.protection else { return Placed::Nowhere };
+                *kept = opener;
+                half.seq = seq;
+                half.proven = true;
+                Placed::Here
+            }
+            None => Placed::Nowhere,
+        }
+    }
+
+    /// Part of the handshake was lost: tries the keys that what is left of it leads to.
+    fn place_by_handshake(
+        &mut self,
+        direction: Direction,
+        record: &[u8],
+        trials: &mut u64,
+        context: &mut TlsContext<'_>,
+    ) -> bool {
+        let Some(negotiation) = &mut self.negotiation else { return false };
+        let keys: Vec<(Option<CipherSuite>, EpochKeys, Epoch)> = if !negotiation.server_hello_seen {
+            let guesses = negotiation.guessed_keys(direction, &context.keys);
+            guesses.into_iter().map(|(suite, keys)| (Some(suite), keys, Epoch::Handshake)).collect()
+        } else if negotiation.is_tls13() {
+            let found = [(true, Epoch::Handshake), (false, Epoch::Application)].map(|(handshake, epoch)| {
+                Some((None, negotiation.traffic_keys(direction, handshake, &context.keys).ok()?, epoch))
+            });
+            found.into_iter().flatten().collect()
+        } else {
+            let found = negotiation.session_keys(direction, &mut context.keys);
+            found.into_iter().map(|keys| (None, keys, Epoch::Session)).collect()
+        };
+        for (suite, mut keys, epoch) in keys {
+            let seqs = &mut (0..MAX_HANDSHAKE_TRIALS);
+            let Some(seq) = try_open(&mut keys.opener, seqs, record, &mut context.shared.scratch, trials) else {
+                continue;
+            };
+            if let (Some(suite), Some(negotiation)) = (suite, &mut self.negotiation) {
+                negotiation.settle(suite);
+                self.hello.version = Some(ProtocolVersion::TLS_1_3);
+                self.hello.suite = Some(suite);
+                self.hello.params = suite.params();
+                let other = &mut self.halves[direction.reverse() as usize];
+                if matches!(other.protection, Protection::Plain) {
+                    other.expect_handshake();
+                }
+            }
+            self.know(keys.source);
+            let half = &mut self.halves[direction as usize];
+            half.install(keys, epoch);
+            half.passes_over = 0;
+            half.seq = seq;
+            half.proven = true;
+            return true;
+        }
+        false
+    }
+
+    /// The plaintext of a record that was cut: exactly known where the cipher says so.
+    fn plaintext_of(&self, direction: Direction, header: RecordHeader) -> Lost {
+        let half = &self.halves[direction as usize];
+        let len = u64::from(header.len);
+        let Protection::Sealed(opener, Epoch::Session | Epoch::Application) = &half.protection else {
+            return Lost::AtMost(len);
+        };
+        let aead = self.hello.params.is_some_and(|params| params.mac.is_none());
+        // In TLS 1.3 the content may also be padding, a ticket (they come before data) or a KeyUpdate (5 octets).
+        let overhead = opener.overhead() as u64;
+        let certain = match self.is_tls13() {
+            true => !half.padded && half.app_data_octets > 0 && len > overhead + 5,
+            false => header.content_type == ContentType::APPLICATION_DATA,
+        };
+        match len.checked_sub(overhead) {
+            Some(plaintext) if aead && certain => Lost::Exactly(plaintext),
+            _ => Lost::AtMost(len),
+        }
+    }
+
+    /// Tells the application of a direction that may carry data what it does not get.
+    pub(super) fn lose_plaintext(
+        &mut self,
+        direction: Direction,
+        ts: Timestamp,
+        lost: Lost,
+        context: &mut TlsContext<'_>,
+    ) {
+        context.with_output(self.info.as_deref(), |out| self.application.gap(direction, ts, lost, out));
+    }
+
+    /// The TCP stream of one direction has ended.
+    pub(super) fn close(
+        &mut self,
+        direction: Direction,
+        ts: Timestamp,
+        how: StreamEnd,
+        context: &mut TlsContext<'_>,
+    ) {
+        self.cut(direction, ts, context);
+        self.end_application(direction, ts, how, context);
+    }
+
+    /// No more octets come: what is left of a record or a search is lost.
+    pub(super) fn cut(&mut self, direction: Direction, ts: Timestamp, context: &mut TlsContext<'_>) {
+        let half = &mut self.halves[direction as usize];
+        if let Some(resync) = half.resync.take() {
+            self.resume(direction, ts, resync, true, context);
+        }
+        let half = &mut self.halves[direction as usize];
+        let partial = std::mem::take(&mut half.buffer);
+        if !partial.is_empty() {
+            context.shared.stats.octets_cut += partial.len() as u64;
+            half.undecrypted_octets += partial.len() as u64;
+            self.lose_plaintext(direction, ts, Lost::AtMost(partial.len() as u64), context);
+        }
+        context.shared.recycle(partial);
+    }
+}
+
+/// Whether a candidate record is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Placed {
+    Here,
+    /// It cannot be told, but the next one can: this one's end is its IV.
+    Chained,
+    Nowhere,
+}
+
+impl Placed {
+    const fn when(fits: bool) -> Self {
+        if fits { Self::Here } else { Self::Nowhere }
+    }
+}
+
+/// The first of `seqs` with which `record` opens. Each trial costs one of `trials`.
+fn try_open(
+    opener: &mut Opener,
+    seqs: &mut dyn Iterator<Item = u64>,
+    record: &[u8],
+    scratch: &mut Vec<u8>,
+    trials: &mut u64,
+) -> Option<u64> {
+    let (header, fragment) = record.split_first_chunk::<HEADER_LEN>()?;
+    for seq in seqs {
+        *trials = trials.checked_sub(1)?;
+        scratch.clear();
+        scratch.extend_from_slice(fragment);
+        if opener.open(seq, *header, scratch).is_ok() {
+            return Some(seq);
+        }
+    }
+    None
+}
+
+/// As [`try_open`], with a fresh copy of the opener each time: a success changes it.
+fn try_open_stateful(
+    opener: &Opener,
+    seqs: std::ops::Range<u64>,
+    record: &[u8],
+    scratch: &mut Vec<u8>,
+    trials: &mut u64,
+) -> Option<u64> {
+    seqs.into_iter().find(|&seq| {
+        try_open(&mut opener.clone(), &mut std::iter::once(seq), record, scratch, trials).is_some()
+    })
+}
+
+/// Whether a record in the clear may look so.
+fn is_plain(record: &[u8]) -> bool {
+    let Some((header, fragment)) = record.split_first_chunk::<HEADER_LEN>() else { return false };
+    match (ContentType(header[0]), fragment) {
+        (ContentType::CHANGE_CIPHER_SPEC, [1]) | (ContentType::ALERT, [1 | 2, _]) => true,
+        (ContentType::HANDSHAKE, [kind, 0, ..]) => matches!(
+            HandshakeType(*kind),
+            HandshakeType::HELLO_REQUEST
+                | HandshakeType::CLIENT_HELLO
+                | HandshakeType::SERVER_HELLO
+                | HandshakeType::NEW_SESSION_TICKET
+                | HandshakeType::CERTIFICATE
+                | HandshakeType::SERVER_HELLO_DONE
+                | HandshakeType::CLIENT_KEY_EXCHANGE
+        ),
+        _ => false,
+    }
+}
+
+impl Lost {
+    /// The number, exact or not.
+    pub(super) const fn octets(self) -> u64 {
+        match self {
+            Self::Exactly(octets) | Self::AtMost(octets) => octets,
+        }
+    }
+
+    /// With an unknown number more, at most `octets`.
+    const fn and_at_most(self, octets: u64) -> Self {
+        Self::AtMost(self.octets() + octets)
+    }
+}
+
+/// Octets of the shortest cipher block.
+const MIN_BLOCK: usize = 8;
+
+/// Sequence numbers tried for ciphers whose records depend on those before: each trial copies the cipher.
+const MAX_STATEFUL_TRIALS: u64 = 64;
+
+/// Sequence numbers tried where part of the handshake was lost: records of a flight.
+const MAX_HANDSHAKE_TRIALS: u64 = 64;
