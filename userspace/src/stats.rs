@@ -3,6 +3,50 @@
 //! Every stage has a struct of its own, made by [`counters!`], beside its code; [`Stats`] is their sum. A frame, segment,
 //! record, key or transaction ends in exactly one of its stage's outcomes, so that the sums balance.
 
+use crate::http::HttpStats;
+use crate::pipeline::FlowStats;
+use crate::tcp::TcpStats;
+use crate::tls::TlsStats;
+use crate::wire::WireStats;
+
+/// The counters of all stages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Frames.
+    pub wire: WireStats,
+    /// Flows.
+    pub flow: FlowStats,
+    /// Segments.
+    pub tcp: TcpStats,
+    /// Records.
+    pub tls: TlsStats,
+    /// Messages.
+    pub http: HttpStats,
+}
+
+impl Stats {
+    /// Every counter: stage, name, count.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + use<> {
+        let Self { wire, flow, tcp, tls, http } = self;
+        let named = |stage| move |(name, count)| (stage, name, count);
+        (wire.iter().map(named("wire")))
+            .chain(flow.iter().map(named("flow")))
+            .chain(tcp.iter().map(named("tcp")))
+            .chain(tls.iter().map(named("tls")))
+            .chain(http.iter().map(named("http")))
+    }
+
+    /// Adds another worker's counts.
+    pub fn add(&mut self, other: &Self) {
+        let Self { wire, flow, tcp, tls, http } = other;
+        self.wire.add(wire);
+        self.flow.add(flow);
+        self.tcp.add(tcp);
+        self.tls.add(tls);
+        self.http.add(http);
+    }
+}
+
 /// Declares a struct of `u64` counters with their names and meanings:
 ///
 /// ```

@@ -1,12 +1,18 @@
 //! Flows: who talks to whom.
 
 mod application;
+mod content;
 mod context;
+mod proxy_protocol;
+mod table;
 
 use std::net::IpAddr;
 
 pub use application::Application;
+pub use content::{Content, direction_of};
 pub use context::{F5Context, FlowContext};
+pub use proxy_protocol::ProxyHeader;
+pub use table::{Flow, FlowHandle, FlowKey, FlowTable, Verdict};
 
 /// One end of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -215,13 +215,7 @@ impl Piece {
 
 impl Reassembler {
     /// Takes one segment that `side` sent. Whatever can be delivered goes to `handler` before this returns.
-    pub fn push(
-        &mut self,
-        side: Side,
-        segment: Segment<'_>,
-        shared: &mut TcpShared,
-        handler: &mut impl StreamHandler,
-    ) {
+    pub fn push(&mut self, side: Side, segment: Segment<'_>, shared: &mut TcpShared, handler: &mut impl StreamHandler) {
         let Segment { ts, mut seq, ack, flags, payload, missing, .. } = segment;
         let stats = &mut shared.stats;
         stats.segments_in += 1;
@@ -293,6 +287,13 @@ impl Reassembler {
             return;
         }
         self.push_slow(side, Incoming { ts, seq, ack: ack_floor, missing }, payload, shared, handler);
+    }
+
+    /// Begins `side`'s stream at `seq`: its SYN was seen before this flow was known to be a new one.
+    pub fn open(&mut self, side: Side, seq: SeqNumber) {
+        let half = &mut self.halves[side.index()];
+        half.sync_at(seq, true);
+        half.seen = true;
     }
 
     /// Gives up what has waited too long. True while something still waits: call again after the reorder window.
@@ -691,14 +692,7 @@ impl Half {
     }
 
     /// Declares the next `len` octets missing.
-    fn skip(
-        &mut self,
-        len: u32,
-        side: Side,
-        ts: Timestamp,
-        shared: &mut TcpShared,
-        handler: &mut impl StreamHandler,
-    ) {
+    fn skip(&mut self, len: u32, side: Side, ts: Timestamp, shared: &mut TcpShared, handler: &mut impl StreamHandler) {
         self.next = self.next.add(len);
         self.gap_octets += u64::from(len);
         count_gap(shared, u64::from(len));

@@ -20,6 +20,7 @@ use std::time::Duration;
 use plaintap_keystore::{KeySource, Reader, Secret, Store};
 
 use super::cipher::Opener;
+use super::handshake::ClientHello;
 use super::negotiation::Negotiation;
 use super::pending::{Parked, What};
 use super::record::{self, HEADER_LEN};
@@ -85,6 +86,8 @@ crate::counters! {
 pub struct TlsConfig {
     /// How long ciphertext waits for its key; `None`: until the connection ends (default; `run` sets 30 s).
     pub key_deadline: Option<Duration>,
+    /// Whether a connection that is over still waits for its key (default). `read` does not, once it has read all keys.
+    pub wait_after_close: bool,
     /// Octets parked of one connection (default 8 MiB): some seconds of a busy connection.
     pub parked_octets_per_flow: usize,
     /// Octets parked in all (default 512 MiB).
@@ -103,6 +106,7 @@ impl Default for TlsConfig {
     fn default() -> Self {
         Self {
             key_deadline: None,
+            wait_after_close: true,
             parked_octets_per_flow: 8 << 20,
             parked_octets: 512 << 20,
             resync_octets: 256 << 10,
@@ -177,7 +181,8 @@ pub struct TlsContext<'a> {
 }
 
 impl TlsContext<'_> {
-    fn with_output<R>(&mut self, tls: Option<&TlsInfo>, work: impl FnOnce(&mut Output<'_>) -> R) -> R {
+    /// Calls the stage after this one.
+    pub fn with_output<R>(&mut self, tls: Option<&TlsInfo>, work: impl FnOnce(&mut Output<'_>) -> R) -> R {
         let flow = FlowContext { tls, ..*self.flow };
         work(&mut Output { flow: &flow, sink: self.sink, stats: self.http_stats, config: self.http_config })
     }
@@ -340,6 +345,13 @@ impl Connection {
         }
     }
 
+    /// Takes a ClientHello in the form of SSL 2.0, without its length octets.
+    pub fn client_hello_v2(&mut self, body: &[u8]) {
+        if let Some(hello) = ClientHello::parse_v2(body) {
+            self.client_hello(&hello);
+        }
+    }
+
     /// Takes note of octets that the capture lacks.
     pub fn gap(&mut self, direction: Direction, ts: Timestamp, len: u64, context: &mut TlsContext<'_>) {
         match &mut self.waiting {
@@ -476,8 +488,7 @@ impl Connection {
                 let _ = context.keys.reader.wait_for(id, context.token);
             }
         }
-        self.waiting =
-            Some(Box::new(Waiting { direction, since: ts, wrong_key, parked: Parked::default(), cost: 0 }));
+        self.waiting = Some(Box::new(Waiting { direction, since: ts, wrong_key, parked: Parked::default(), cost: 0 }));
         self.data_parked(direction, ts, record, context);
     }
 

@@ -25,7 +25,6 @@ pub(super) struct Negotiation {
     pub(super) full_handshake: bool,
     pub(super) early_data_offered: bool,
     pub(super) pre_shared_key: bool,
-    offered_id: SessionId,
     session_id: SessionId,
     /// SHA-256 of the ticket that the client offered, and of the one that the server issued.
     offered_ticket: Option<[u8; 32]>,
@@ -72,7 +71,6 @@ impl Negotiation {
             full_handshake: false,
             early_data_offered: hello.early_data,
             pre_shared_key: false,
-            offered_id: SessionId::new(hello.session_id),
             session_id: SessionId::default(),
             offered_ticket: (!hello.ticket.is_empty()).then(|| ticket_hash(hello.ticket)),
             issued_ticket: None,
@@ -166,8 +164,8 @@ impl Negotiation {
             return Err(Missing::Handshake);
         }
         let params = self.params.ok_or(Missing::Unsupported)?;
-        let (master, source) = self.master(params, keys).ok_or(Missing::Key)?;
-        let master: &[u8; 48] = master;
+        self.learn_master(params, keys);
+        let (master, source) = self.master.as_ref().ok_or(Missing::Key)?;
         let (client, server) =
             key_schedule::key_block(self.version, params, master, &self.client_random, &self.server_random);
         let direction_keys = match direction {
@@ -175,7 +173,7 @@ impl Negotiation {
             Direction::ServerToClient => server,
         };
         let opener = Opener::new(self.version, params, direction_keys, self.encrypt_then_mac);
-        Ok(EpochKeys { opener, secret: None, source, skips_handshake: false })
+        Ok(EpochKeys { opener, secret: None, source: *source, skips_handshake: false })
     }
 
     /// Forgets the master secret: it was wrong, another may come.
@@ -226,22 +224,22 @@ impl Negotiation {
         self.transcript = None;
     }
 
-    fn master(&mut self, params: SuiteParams, keys: &mut Keys<'_>) -> Option<(&MasterSecret, KeySource)> {
-        if self.master.is_none() {
-            let (master, source) = self.find_master(params, keys)?;
-            let now = keys.store_now;
-            if let Some(secret) = Secret::new(&*master) {
-                let id = self.session_id.as_slice();
-                if !id.is_empty() {
-                    keys.store.insert_session(id, secret.clone(), source, now);
-                }
-                for hash in [self.issued_ticket, self.offered_ticket.filter(|_| self.is_resumed())].iter().flatten() {
-                    keys.store.insert_ticket(hash, secret.clone(), source, now);
-                }
-            }
-            self.master = Some((master, source));
+    /// Looks for the master secret, and files it for those who resume the session.
+    fn learn_master(&mut self, params: SuiteParams, keys: &mut Keys<'_>) {
+        if self.master.is_some() {
+            return;
         }
-        self.master.as_ref().map(|(master, source)| (master, *source))
+        let Some((master, source)) = self.find_master(params, keys) else { return };
+        if let Some(secret) = Secret::new(&*master) {
+            let id = self.session_id.as_slice();
+            if !id.is_empty() {
+                keys.store.insert_session(id, secret.clone(), source, keys.store_now);
+            }
+            for hash in [self.issued_ticket, self.offered_ticket.filter(|_| self.is_resumed())].iter().flatten() {
+                keys.store.insert_ticket(hash, secret.clone(), source, keys.store_now);
+            }
+        }
+        self.master = Some((master, source));
     }
 
     fn find_master(&self, params: SuiteParams, keys: &Keys<'_>) -> Option<(MasterSecret, KeySource)> {
@@ -278,11 +276,6 @@ impl Negotiation {
         }
         let ticket = self.offered_ticket.filter(|_| self.is_resumed())?;
         as_master(&*keys.reader.lookup_ticket(&ticket)?)
-    }
-
-    /// The server took up the session whose id the client offered.
-    pub(super) fn is_resumed_by_id(&self) -> bool {
-        !self.session_id.as_slice().is_empty() && self.session_id.as_slice() == self.offered_id.as_slice()
     }
 
     /// A new ticket: the session goes under it too.

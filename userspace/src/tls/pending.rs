@@ -56,10 +56,6 @@ impl Parked {
         self.items.push_back(Item { direction, ts, what: What::Gap(len) });
     }
 
-    pub(super) fn octets(&self) -> usize {
-        self.octets.len()
-    }
-
     /// Bytes of memory that one more item of `len` octets takes.
     pub(super) const fn cost(len: usize) -> usize {
         len + size_of::<Item>()

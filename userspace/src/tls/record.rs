@@ -57,7 +57,9 @@ impl RecordHeader {
 
     /// Whether such a record can exist: a known type, a version of SSL 3.0 or TLS, a length within the limit.
     pub const fn is_plausible(self) -> bool {
-        matches!(self.content_type.0, 20..=24) && self.version.0 >> 8 == 3 && self.version.0 & 0xff <= 4
+        matches!(self.content_type.0, 20..=24)
+            && self.version.0 >> 8 == 3
+            && self.version.0 & 0xff <= 4
             && self.len as usize <= MAX_FRAGMENT
     }
 

@@ -35,7 +35,11 @@ pub(super) struct Resync {
 impl Resync {
     /// The next place where a whole record may stand, at or after `position`. `None`: more octets are needed; with `at_end`
     /// none will come, and a candidate that is not whole is no candidate.
-    pub(super) fn candidate(&mut self, at_end: bool, plausible: impl Fn(RecordHeader) -> bool) -> Option<(usize, usize)> {
+    pub(super) fn candidate(
+        &mut self,
+        at_end: bool,
+        plausible: impl Fn(RecordHeader) -> bool,
+    ) -> Option<(usize, usize)> {
         while let Some(header) = self.buffer.get(self.position..).and_then(|rest| rest.first_chunk()) {
             let header = RecordHeader::read(header);
             if header.is_plausible() && plausible(header) {

@@ -8,62 +8,48 @@ use crate::tls::negotiation::{self, Negotiation};
 
 impl Connection {
     /// Takes the content of handshake records: messages, split and packed as the sender liked.
-    pub(super) fn handshake_octets(
-        &mut self,
-        direction: Direction,
-        ts: Timestamp,
-        octets: &[u8],
-        context: &mut TlsContext<'_>,
-    ) {
+    pub(super) fn handshake_octets(&mut self, direction: Direction, octets: &[u8], context: &mut TlsContext<'_>) {
         let half = &mut self.halves[direction as usize];
         let passed = half.message_rest.min(octets.len());
         half.message_rest -= passed;
         let (over, octets) = octets.split_at(passed);
-        let mut joined = half.message.take();
+        let joined = half.message.take();
         self.transcribe(over);
-        let mut rest = match &mut joined {
-            Some(message) => {
-                message.extend_from_slice(octets);
-                message.as_slice()
+        let Some(mut joined) = joined else {
+            let left = self.messages(direction, octets, context);
+            if left < octets.len() {
+                self.halves[direction as usize].message = Some(Box::new(octets[left..].to_vec()));
             }
-            None => octets,
-        };
-        while let Some((kind, message)) = handshake::split_message(rest) {
-            rest = &rest[message.len()..];
-            self.message(direction, ts, kind, message, context);
-        }
-        if rest.is_empty() {
             return;
+        };
+        joined.extend_from_slice(octets);
+        let left = self.messages(direction, &joined, context);
+        if left < joined.len() {
+            joined.drain(..left);
+            self.halves[direction as usize].message = Some(joined);
         }
-        let half = &mut self.halves[direction as usize];
-        if let Some(header) = rest.first_chunk() {
-            let (kind, len) = (HandshakeType(header[0]), handshake::message_len(header));
-            // Certificates need not be kept: nothing is read from them.
-            if kind == HandshakeType::CERTIFICATE || len > context.shared.config.handshake_message {
-                half.message_rest = len - rest.len();
-                self.note(kind);
-                self.transcribe(rest);
-                return;
-            }
-        }
-        half.message = Some(match joined.take() {
-            Some(mut message) => {
-                let done = message.len() - rest.len();
-                message.drain(..done);
-                message
-            }
-            None => Box::new(rest.to_vec()),
-        });
     }
 
-    fn message(
-        &mut self,
-        direction: Direction,
-        ts: Timestamp,
-        kind: HandshakeType,
-        message: &[u8],
-        context: &mut TlsContext<'_>,
-    ) {
+    /// Takes all whole messages. Returns the offset of the first one that is not whole and has to be kept.
+    fn messages(&mut self, direction: Direction, octets: &[u8], context: &mut TlsContext<'_>) -> usize {
+        let mut rest = octets;
+        while let Some((kind, message)) = handshake::split_message(rest) {
+            rest = &rest[message.len()..];
+            self.message(direction, kind, message, context);
+        }
+        let Some(header) = rest.first_chunk() else { return octets.len() - rest.len() };
+        let (kind, len) = (HandshakeType(header[0]), handshake::message_len(header));
+        // Certificates need not be kept: nothing is read from them.
+        if kind != HandshakeType::CERTIFICATE && len <= context.shared.config.handshake_message {
+            return octets.len() - rest.len();
+        }
+        self.halves[direction as usize].message_rest = len - rest.len();
+        self.note(kind);
+        self.transcribe(rest);
+        octets.len()
+    }
+
+    fn message(&mut self, direction: Direction, kind: HandshakeType, message: &[u8], context: &mut TlsContext<'_>) {
         use Direction::{ClientToServer, ServerToClient};
         use HandshakeType as H;
         let body = &message[handshake::HEADER_LEN..];
@@ -116,7 +102,6 @@ impl Connection {
                 self.transcribe(message);
             }
         }
-        let _ = ts;
     }
 
     /// Takes a ClientHello, also of the form that SSL 2.0 had.

@@ -118,7 +118,7 @@ impl Connection {
         context.shared.stats.records_in += 1;
         context.shared.stats.records_plain += 1;
         match content_type {
-            ContentType::HANDSHAKE => self.handshake_octets(direction, ts, fragment, context),
+            ContentType::HANDSHAKE => self.handshake_octets(direction, fragment, context),
             ContentType::CHANGE_CIPHER_SPEC => self.change_cipher_spec(direction),
             ContentType::ALERT => self.alert(direction, ts, fragment, context),
             _ => {}
@@ -235,7 +235,7 @@ impl Connection {
                 let (content_type, plaintext) = (opened.content_type, opened.plaintext);
                 match content_type {
                     ContentType::APPLICATION_DATA => self.app_data(direction, ts, epoch, plaintext, context),
-                    ContentType::HANDSHAKE => self.handshake_octets(direction, ts, plaintext, context),
+                    ContentType::HANDSHAKE => self.handshake_octets(direction, plaintext, context),
                     ContentType::CHANGE_CIPHER_SPEC => self.change_cipher_spec(direction),
                     ContentType::ALERT => self.alert(direction, ts, plaintext, context),
                     _ => {}

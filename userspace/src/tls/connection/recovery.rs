@@ -412,13 +412,7 @@ impl Connection {
     }
 
     /// The TCP stream of one direction has ended.
-    pub(super) fn close(
-        &mut self,
-        direction: Direction,
-        ts: Timestamp,
-        how: StreamEnd,
-        context: &mut TlsContext<'_>,
-    ) {
+    pub(super) fn close(&mut self, direction: Direction, ts: Timestamp, how: StreamEnd, context: &mut TlsContext<'_>) {
         self.cut(direction, ts, context);
         self.end_application(direction, ts, how, context);
     }
@@ -483,9 +477,8 @@ fn try_open_stateful(
     scratch: &mut Vec<u8>,
     trials: &mut u64,
 ) -> Option<u64> {
-    seqs.into_iter().find(|&seq| {
-        try_open(&mut opener.clone(), &mut std::iter::once(seq), record, scratch, trials).is_some()
-    })
+    seqs.into_iter()
+        .find(|&seq| try_open(&mut opener.clone(), &mut std::iter::once(seq), record, scratch, trials).is_some())
 }
 
 /// Whether a record in the clear may look so.

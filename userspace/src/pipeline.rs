@@ -1,0 +1,576 @@
+//! The whole of it: frames in, transactions out. No I/O, no thread, no clock.
+//!
+//! ```text
+//! push(frame) -> wire::Decoder -> flow::FlowTable -> tcp::Reassembler -> flow::Content -> tls::Connection -> http -> sink
+//!                   |  keys on the frame (F5 trailer)                        ^
+//!                   +--------------> keystore::Store -- wakes who waits -----+
+//! ```
+//!
+//! `plaintap read` drives it from captures, `plaintap run` from AF_XDP rings: one pipeline a worker, which owns its flows.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use plaintap_keystore::{ClientRandom, KeySource, Reader, Secret, Store, TooManyReaders};
+
+use crate::Timestamp;
+use crate::config::{Config, FlowConfig};
+use crate::flow::{Content, F5Context, Flow, FlowContext, FlowHandle, FlowKey, FlowTable, Verdict};
+use crate::http::{HttpConfig, HttpStats, StreamEnd};
+use crate::sink::TransactionSink;
+use crate::source::{Frame, InterfaceId};
+use crate::stats::Stats;
+use crate::tcp::{Reassembler, Side, StreamHandler, TcpFlags, TcpShared};
+use crate::tls::{Keys, TlsContext, TlsShared};
+use crate::wire::{Decoder, Outer, Segment, f5};
+
+crate::counters! {
+    /// What became of flows. `flows_opened` is the sum of the ends after it and of the flows there now.
+    pub struct FlowStats {
+        /// Flows begun.
+        flows_opened,
+        /// Flows that both sides closed.
+        flows_closed,
+        /// Flows that one side reset.
+        flows_reset,
+        /// Flows without a frame for too long.
+        flows_idle,
+        /// Flows that made room for others.
+        flows_evicted,
+        /// Flows whose ends began a new connection.
+        flows_replaced,
+        /// Flows that were there when the input ended.
+        flows_cut,
+        /// Flows that began with a SYN (of `flows_opened`).
+        flows_with_syn,
+        /// SYN segments within a connection, not taken for a new one.
+        syns_ignored,
+        /// Keys that came on frames (F5 trailers).
+        keys_from_frames,
+    }
+}
+
+/// Turns frames into transactions.
+#[derive(Debug)]
+pub struct Pipeline {
+    decoder: Decoder,
+    flows: FlowTable,
+    shared: Shared,
+    timers: Timers,
+    now: Timestamp,
+}
+
+/// What all flows share, apart from the table they are in.
+#[derive(Debug)]
+struct Shared {
+    config: FlowConfig,
+    key_deadline: Option<Duration>,
+    wait_after_close: bool,
+    stats: FlowStats,
+    tcp: TcpShared,
+    tls: TlsShared,
+    http_config: HttpConfig,
+    http_stats: HttpStats,
+    store: Store,
+    reader: Reader,
+    interfaces: Vec<Option<Box<str>>>,
+}
+
+/// Deadlines, a queue a delay, so that each is in order of time. Entries of flows that are gone are passed over.
+#[derive(Debug, Default)]
+struct Timers {
+    /// Reorder window: a hole is to be given up, or a reset flow to be finished.
+    blocked: VecDeque<Timer>,
+    trim: VecDeque<Timer>,
+    idle: VecDeque<Timer>,
+    linger: VecDeque<Timer>,
+    key: VecDeque<Timer>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Timer {
+    at: Timestamp,
+    flow: FlowHandle,
+}
+
+impl Pipeline {
+    /// A pipeline that takes its keys from `store`, where it also files those that it learns.
+    ///
+    /// Errors: the store has no seat for another reader.
+    pub fn new(config: Config, store: &Store) -> Result<Self, TooManyReaders> {
+        Ok(Self {
+            decoder: Decoder::new(config.wire),
+            flows: FlowTable::default(),
+            shared: Shared {
+                config: config.flow,
+                key_deadline: config.tls.key_deadline,
+                wait_after_close: config.tls.wait_after_close,
+                stats: FlowStats::default(),
+                tcp: TcpShared::new(config.tcp),
+                tls: TlsShared::new(config.tls),
+                http_config: config.http,
+                http_stats: HttpStats::default(),
+                store: store.clone(),
+                reader: store.reader()?,
+                interfaces: Vec::new(),
+            },
+            timers: Timers::default(),
+            now: Timestamp::ZERO,
+        })
+    }
+
+    /// Takes one frame, which may be overwritten, and emits what it completes.
+    pub fn push(&mut self, frame: Frame<'_>, sink: &mut dyn TransactionSink) {
+        self.now = self.now.max(frame.ts);
+        let Self { decoder, flows, shared, timers, now } = self;
+        let (segment, trailer) = decoder.decode_with_trailer(frame);
+        if let Some(trailer) = trailer {
+            shared.take_keys(trailer);
+        }
+        if let Some(segment) = segment {
+            let (key, side) = FlowKey::of(&segment.tuple);
+            let mut known = flows.find(&key);
+            let mut confirmed = None;
+            if let Some((handle, flow)) = known.and_then(|handle| Some((handle, flows.get_mut(handle)?))) {
+                match flow.verdict(side, &segment) {
+                    Verdict::Belongs => {}
+                    Verdict::Ignored => shared.stats.syns_ignored += 1,
+                    Verdict::Begins(syn) => {
+                        confirmed = syn;
+                        let mut work = Work { flow, handle, now: *now, shared, timers, sink };
+                        work.finish(End::Replaced);
+                        flows.remove(handle);
+                        known = None;
+                    }
+                }
+            }
+            let handle = known.unwrap_or_else(|| {
+                if flows.len() >= shared.config.max_flows {
+                    evict(flows, *now, shared, timers, sink);
+                }
+                open(flows, key, side, &segment, shared, timers, *now)
+            });
+            if let Some(flow) = flows.get_mut(handle) {
+                if let Some((side, seq)) = confirmed {
+                    flow.client = Some(side);
+                    flow.tcp.open(side, seq);
+                }
+                if let Some(trailer) = trailer {
+                    trailer.update(flow.f5.get_or_insert_default());
+                }
+                Work { flow, handle, now: *now, shared, timers, sink }.segment(side, segment);
+            }
+        }
+        self.advance(sink);
+    }
+
+    /// Lets time pass: gives up what has waited too long, and wakes flows whose keys have landed.
+    pub fn tick(&mut self, now: Timestamp, sink: &mut dyn TransactionSink) {
+        self.now = self.now.max(now);
+        self.advance(sink);
+    }
+
+    /// Ends all flows: the input is over.
+    pub fn finish(&mut self, sink: &mut dyn TransactionSink) {
+        self.wake(sink);
+        let Self { flows, shared, timers, now, .. } = self;
+        for handle in flows.handles() {
+            if let Some(flow) = flows.get_mut(handle) {
+                Work { flow, handle, now: *now, shared, timers, sink }.finish(End::Cut);
+            }
+            flows.remove(handle);
+        }
+        *timers = Timers::default();
+    }
+
+    /// Names a capture interface for the records.
+    pub fn name_interface(&mut self, interface: InterfaceId, name: &str) {
+        let index = usize::from(interface.0);
+        let interfaces = &mut self.shared.interfaces;
+        if interfaces.len() <= index {
+            interfaces.resize(index + 1, None);
+        }
+        interfaces[index] = Some(name.into());
+    }
+
+    /// What became of everything so far.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            wire: *self.decoder.stats(),
+            flow: self.shared.stats,
+            tcp: self.shared.tcp.stats,
+            tls: self.shared.tls.stats,
+            http: self.shared.http_stats,
+        }
+    }
+
+    /// The key store that this pipeline files keys in.
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// How many flows there are, those that are over and linger included.
+    pub fn flow_count(&self) -> usize {
+        self.flows.len()
+    }
+
+    fn advance(&mut self, sink: &mut dyn TransactionSink) {
+        self.wake(sink);
+        let Self { flows, shared, timers, now, .. } = self;
+        let now = *now;
+        while let Some(handle) = due(&mut timers.blocked, now) {
+            if let Some(flow) = flows.get_mut(handle) {
+                flow.blocked = false;
+                Work { flow, handle, now, shared, timers, sink }.expire();
+            }
+        }
+        while let Some(handle) = due(&mut timers.key, now) {
+            if let (Some(flow), Some(deadline)) = (flows.get_mut(handle), shared.key_deadline) {
+                Work { flow, handle, now, shared, timers, sink }.key_deadline(deadline);
+            }
+        }
+        while let Some(handle) = due(&mut timers.trim, now) {
+            let Some(flow) = flows.get_mut(handle) else { continue };
+            if now.saturating_since(flow.last_ts) >= shared.config.trim_after {
+                flow.content.trim();
+                flow.trimmed = true;
+            } else {
+                timers.trim.push_back(Timer { at: now.saturating_add(shared.config.trim_after), flow: handle });
+            }
+        }
+        while let Some(handle) = due(&mut timers.linger, now) {
+            flows.remove(handle);
+        }
+        while let Some(handle) = due(&mut timers.idle, now) {
+            let Some(flow) = flows.get_mut(handle) else { continue };
+            if now.saturating_since(flow.last_ts) >= shared.config.idle_timeout {
+                Work { flow, handle, now, shared, timers, sink }.finish(End::Idle);
+                flows.remove(handle);
+            } else {
+                timers.idle.push_back(Timer { at: now.saturating_add(shared.config.idle_timeout), flow: handle });
+            }
+        }
+    }
+
+    fn wake(&mut self, sink: &mut dyn TransactionSink) {
+        while let Some(token) = self.shared.reader.poll_wake() {
+            let handle = FlowHandle::from_token(token);
+            let Self { flows, shared, timers, now, .. } = self;
+            match flows.get_mut(handle) {
+                Some(flow) => Work { flow, handle, now: *now, shared, timers, sink }.wake(),
+                None => shared.reader.forget(token),
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn take_keys(&mut self, trailer: &f5::Trailer) {
+        for key in trailer.keys() {
+            if let Some(secret) = Secret::new(key.secret()) {
+                self.stats.keys_from_frames += 1;
+                let random = ClientRandom(key.client_random);
+                self.store.insert(&random, key.label.into(), secret, KeySource::F5Trailer, Duration::ZERO);
+            }
+        }
+    }
+}
+
+/// Adds the flow that `segment` begins.
+fn open(
+    flows: &mut FlowTable,
+    key: FlowKey,
+    side: Side,
+    segment: &Segment<'_>,
+    shared: &mut Shared,
+    timers: &mut Timers,
+    now: Timestamp,
+) -> FlowHandle {
+    let syn = segment.flags.contains(TcpFlags::SYN);
+    shared.stats.flows_opened += 1;
+    shared.stats.flows_with_syn += u64::from(syn);
+    // The client's first sequence number, as well as it can be told.
+    let seq = match (syn, segment.flags.contains(TcpFlags::ACK), side) {
+        (true, false, _) => segment.seq.add(1),
+        (true, true, _) | (false, _, Side::B) => segment.ack,
+        (false, _, Side::A) => segment.seq,
+    };
+    let handle = flows.insert(Flow::new(key, seq, segment.ts, segment.interface, segment.outer));
+    timers.trim.push_back(Timer { at: now.saturating_add(shared.config.trim_after), flow: handle });
+    timers.idle.push_back(Timer { at: now.saturating_add(shared.config.idle_timeout), flow: handle });
+    handle
+}
+
+/// Makes room: ends a flow that is over, or the one that has been idle for longest as far as the timers tell.
+fn evict(
+    flows: &mut FlowTable,
+    now: Timestamp,
+    shared: &mut Shared,
+    timers: &mut Timers,
+    sink: &mut dyn TransactionSink,
+) {
+    while let Some(Timer { flow: handle, .. }) = timers.linger.pop_front() {
+        if flows.remove(handle).is_some() {
+            return;
+        }
+    }
+    while let Some(Timer { flow: handle, .. }) = timers.idle.pop_front() {
+        if let Some(flow) = flows.get_mut(handle) {
+            Work { flow, handle, now, shared, timers, sink }.finish(End::Evicted);
+            flows.remove(handle);
+            return;
+        }
+    }
+}
+
+/// Why a flow ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Closed,
+    Reset,
+    Idle,
+    Evicted,
+    Replaced,
+    Cut,
+}
+
+impl End {
+    fn counter(self, stats: &mut FlowStats) -> &mut u64 {
+        match self {
+            Self::Closed => &mut stats.flows_closed,
+            Self::Reset => &mut stats.flows_reset,
+            Self::Idle => &mut stats.flows_idle,
+            Self::Evicted => &mut stats.flows_evicted,
+            Self::Replaced => &mut stats.flows_replaced,
+            Self::Cut => &mut stats.flows_cut,
+        }
+    }
+}
+
+/// A flow in hand, with what its stages work with.
+struct Work<'a> {
+    flow: &'a mut Flow,
+    handle: FlowHandle,
+    now: Timestamp,
+    shared: &'a mut Shared,
+    timers: &'a mut Timers,
+    sink: &'a mut dyn TransactionSink,
+}
+
+impl Work<'_> {
+    /// Takes one segment of the flow.
+    fn segment(&mut self, side: Side, segment: Segment<'_>) {
+        let flow = &mut *self.flow;
+        flow.last_ts = flow.last_ts.max(segment.ts);
+        if flow.trimmed {
+            flow.trimmed = false;
+            self.timers.trim.push_back(self.timer(self.shared.config.trim_after));
+        }
+        if segment.flags.contains(TcpFlags::SYN) {
+            self.flow.client = match segment.flags.contains(TcpFlags::ACK) {
+                false => self.flow.client.or(Some(side)),
+                true => self.flow.client.or(Some(side.reverse())),
+            };
+        }
+        let (tcp, shared, mut handler) = self.split();
+        tcp.push(side, segment, shared, &mut handler);
+        if !self.flow.over && !self.flow.blocked && self.flow.tcp.is_blocked() {
+            self.arm_blocked();
+        }
+        self.settle();
+    }
+
+    /// Gives up holes that have waited too long.
+    fn expire(&mut self) {
+        if self.flow.over {
+            return;
+        }
+        if self.flow.tcp.is_reset() {
+            if !(self.flow.content.waits() && self.shared.wait_after_close) {
+                self.close(End::Reset);
+            }
+            return;
+        }
+        let now = self.now;
+        let (tcp, shared, mut handler) = self.split();
+        if tcp.expire(now, shared, &mut handler) {
+            self.arm_blocked();
+        }
+        self.settle();
+    }
+
+    /// A key that the flow waits for may have landed.
+    fn wake(&mut self) {
+        let now = self.now;
+        let (_, _, mut handler) = self.split();
+        handler.with(|content, _, context| {
+            if let Content::Tls(connection) = content {
+                connection.wake(now, context);
+            }
+        });
+        self.settle();
+    }
+
+    /// The flow has waited long enough for its key.
+    fn key_deadline(&mut self, deadline: Duration) {
+        self.flow.waits = false;
+        let now = self.now;
+        if self.flow.content.waiting_since().is_some_and(|since| now.saturating_since(since) >= deadline) {
+            let (_, _, mut handler) = self.split();
+            handler.with(|content, _, context| {
+                if let Content::Tls(connection) = content {
+                    connection.give_up(now, context);
+                }
+            });
+        }
+        self.settle();
+    }
+
+    /// Closes the flow if it is over, and sets the timers that its state asks for.
+    fn settle(&mut self) {
+        let waits = self.flow.content.waits();
+        if let (true, false, Some(deadline)) = (waits, self.flow.waits, self.shared.key_deadline) {
+            self.flow.waits = true;
+            self.timers.key.push_back(self.timer(deadline));
+        }
+        if self.flow.over || !self.flow.tcp.is_over() {
+            return;
+        }
+        if self.flow.tcp.is_reset() {
+            // What the other side sent before may still come by another way.
+            if !self.flow.blocked {
+                self.arm_blocked();
+            }
+        } else if !(waits && self.shared.wait_after_close) {
+            self.close(End::Closed);
+        }
+    }
+
+    /// Ends the flow; it lingers to absorb late duplicates.
+    fn close(&mut self, end: End) {
+        self.finish(end);
+        self.timers.linger.push_back(self.timer(self.shared.config.linger));
+    }
+
+    /// Emits all that is outstanding.
+    fn finish(&mut self, end: End) {
+        if self.flow.over {
+            return;
+        }
+        self.flow.over = true;
+        *end.counter(&mut self.shared.stats) += 1;
+        let now = self.now;
+        let (tcp, shared, mut handler) = self.split();
+        tcp.finish(now, shared, &mut handler);
+        let client = handler.client.unwrap_or_else(|| guess_client(&handler.key));
+        let gaps = [tcp.gap_octets(client), tcp.gap_octets(client.reverse())];
+        handler.with(|content, _, context| content.finish(now, gaps, context));
+    }
+
+    fn arm_blocked(&mut self) {
+        self.flow.blocked = true;
+        self.timers.blocked.push_back(self.timer(self.shared.tcp.config.reorder_window));
+    }
+
+    fn timer(&self, delay: Duration) -> Timer {
+        Timer { at: self.now.saturating_add(delay), flow: self.handle }
+    }
+
+    /// The flow's streams, and what takes them.
+    fn split(&mut self) -> (&mut Reassembler, &mut TcpShared, Handler<'_>) {
+        let Self { flow, handle, shared, sink, .. } = self;
+        let midstream = !flow.tcp.syn_seen(Side::A) && !flow.tcp.syn_seen(Side::B);
+        let Flow { key, client, tcp, content, outer, interface, f5, id, .. } = &mut **flow;
+        let Shared { tcp: tcp_shared, tls, http_config, http_stats, store, reader, interfaces, .. } = &mut **shared;
+        let handler = Handler {
+            content,
+            key: *key,
+            client,
+            id: *id,
+            interface: interfaces.get(usize::from(interface.0)).and_then(|name| name.as_deref()),
+            outer,
+            f5: f5.as_deref(),
+            midstream,
+            token: handle.token(),
+            reader,
+            store,
+            tls,
+            http_config,
+            http_stats,
+            sink: *sink,
+        };
+        (tcp, tcp_shared, handler)
+    }
+}
+
+/// Takes the streams of a flow to its content.
+struct Handler<'a> {
+    content: &'a mut Content,
+    key: FlowKey,
+    client: &'a mut Option<Side>,
+    id: u128,
+    interface: Option<&'a str>,
+    outer: &'a Outer,
+    f5: Option<&'a F5Context>,
+    midstream: bool,
+    token: u64,
+    reader: &'a mut Reader,
+    store: &'a Store,
+    tls: &'a mut TlsShared,
+    http_config: &'a HttpConfig,
+    http_stats: &'a mut HttpStats,
+    sink: &'a mut dyn TransactionSink,
+}
+
+impl Handler<'_> {
+    fn with<R>(&mut self, work: impl FnOnce(&mut Content, Side, &mut TlsContext<'_>) -> R) -> R {
+        let client = *self.client.get_or_insert_with(|| guess_client(&self.key));
+        let flow = FlowContext {
+            client: self.key.endpoint(client),
+            server: self.key.endpoint(client.reverse()),
+            id: self.id,
+            interface: self.interface,
+            outer: self.outer,
+            tls: None,
+            f5: self.f5,
+            midstream: self.midstream,
+        };
+        let mut context = TlsContext {
+            flow: &flow,
+            token: self.token,
+            keys: Keys { reader: self.reader, store: self.store, store_now: Duration::ZERO },
+            shared: self.tls,
+            http_config: self.http_config,
+            http_stats: self.http_stats,
+            sink: self.sink,
+        };
+        work(self.content, client, &mut context)
+    }
+}
+
+impl StreamHandler for Handler<'_> {
+    fn data(&mut self, side: Side, ts: Timestamp, octets: &mut [u8]) {
+        if let Some(client) = self.content.client_by(side, octets) {
+            *self.client = Some(client);
+        }
+        self.with(|content, client, context| content.data(side, client, ts, octets, context));
+    }
+
+    fn gap(&mut self, side: Side, ts: Timestamp, len: u64) {
+        self.with(|content, client, context| content.gap(side, client, ts, len, context));
+    }
+
+    fn end(&mut self, side: Side, ts: Timestamp, how: StreamEnd) {
+        self.with(|content, client, context| content.end(side, client, ts, how, context));
+    }
+}
+
+/// Without a SYN and before any content: the side with the higher port.
+fn guess_client(key: &FlowKey) -> Side {
+    if key.a.port >= key.b.port { Side::A } else { Side::B }
+}
+
+/// The first timer of a queue, if its time has come.
+fn due(queue: &mut VecDeque<Timer>, now: Timestamp) -> Option<FlowHandle> {
+    queue.pop_front_if(|timer| timer.at <= now).map(|timer| timer.flow)
+}
