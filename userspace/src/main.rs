@@ -1,2 +1,23 @@
-//! The `plaintap` command.
-fn main() {}
+//! The `plaintap` command: parse, match on the mode, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod cli;
+
+fn main() -> ExitCode {
+    // Secrets must not reach a core dump.
+    plaintap_keystore::harden_process();
+    let cli::Arguments { command } = cli::Arguments::parse();
+    let done = match command {
+        cli::Command::Read(arguments) => cli::read::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("plaintap: {failure}");
+            failure.exit_code()
+        }
+    }
+}

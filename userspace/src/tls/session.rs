@@ -66,6 +66,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome, in the order of declaration.
+    pub const ALL: [Self; 8] = [
+        Self::Decrypted,
+        Self::Partial,
+        Self::NoKey,
+        Self::WrongKey,
+        Self::UnsupportedCipher,
+        Self::NoHandshake,
+        Self::HandshakeFailed,
+        Self::ParkingLimit,
+    ];
+
     /// The name in `plaintap.outcome`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,0 +1,52 @@
+//! The command line: what it takes, what it says, and its exit codes.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) mod read;
+mod summary;
+
+/// Passive TLS decryption: mirrored frames and session keys in, HTTP transactions out.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Read captures and keys, print HTTP transactions.
+    Read(read::Arguments),
+}
+
+/// Why the command ends without having done all: one line for the operator.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The arguments, or what they name: exit code 2.
+    Usage(String),
+    /// Something failed while running: exit code 1.
+    Running(String),
+}
+
+impl Failure {
+    /// 2 for bad arguments, 1 for the rest.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Running(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) | Self::Running(text) => f.write_str(text),
+        }
+    }
+}
