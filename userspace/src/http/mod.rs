@@ -11,6 +11,8 @@ mod head;
 mod redact;
 mod transaction;
 
+#[doc(hidden)]
+pub use h1::fuzz_h1;
 pub use head::{Header, Headers, REDACTED};
 pub use redact::{HEADERS as REDACTED_HEADERS, PARAMETERS as REDACTED_PARAMETERS};
 pub use transaction::{Body, Content, Host, Reasons, Request, Response, Rpc, Server, Transaction, Version};
@@ -199,6 +201,13 @@ impl Connection {
     pub fn finish(&mut self, ts: Timestamp, out: &mut Output<'_>) {
         match &mut self.0 {
             Inner::H1(connection) => connection.finish(ts, out),
+        }
+    }
+
+    #[cfg(test)]
+    fn heap(&self) -> usize {
+        match &self.0 {
+            Inner::H1(connection) => connection.heap(),
         }
     }
 

@@ -2,6 +2,8 @@
 
 mod json;
 mod jsonl;
+#[cfg(test)]
+mod tests;
 
 pub use jsonl::JsonLines;
 

@@ -62,7 +62,11 @@ pub(super) fn facts(direction: Direction, head: &Head, bodyless: bool) -> Facts 
 
 /// Whether a field line, as it was sent, is one that [`facts`] looks at.
 pub(super) fn is_framing_line(line: &[u8]) -> bool {
-    let name = line.split(|octet| *octet == b':').next().unwrap_or_default().trim_ascii_end();
+    is_framing_field(line.split(|octet| *octet == b':').next().unwrap_or_default().trim_ascii_end())
+}
+
+/// Whether [`facts`] looks at fields of this name, in any case.
+pub(super) fn is_framing_field(name: &[u8]) -> bool {
     ["content-length", "transfer-encoding", "upgrade"].iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 

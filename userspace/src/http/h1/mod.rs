@@ -25,6 +25,7 @@
 mod chunked;
 mod exchange;
 mod framing;
+mod fuzz;
 mod parse;
 mod reader;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod tests;
 
 use std::collections::VecDeque;
 
+pub use fuzz::fuzz_h1;
 pub(super) use reader::{begins_request, begins_response, may_begin_message};
 
 use self::chunked::{Chunked, Step};
@@ -191,6 +193,16 @@ impl Connection {
         }
     }
 
+    /// Octets of the heap that it holds, without what the messages hold themselves.
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        self.client.buf.capacity()
+            + self.server.buf.capacity()
+            + self.queue.capacity() * size_of::<Exchange>()
+            + self.spare.capacity() * size_of::<Box<Message>>()
+            + self.spare.len() * size_of::<Message>()
+    }
+
     /// Where the capture began after the connection, requests may be outstanding already, and either direction may be in
     /// the midst of a message.
     fn start(&mut self, out: &Output<'_>) {
@@ -325,7 +337,6 @@ impl Connection {
         let (used, complete) = reader.line(bytes, KEPT_OF_LINE);
         let skipped = skipped.saturating_add(used as u32);
         if skipped as usize > out.config.max_head.saturating_mul(HEAD_REST_FACTOR) {
-            self.cut(direction, Reasons::HEAD_TOO_LARGE, out);
             self.desync(direction, Reasons::HEAD_TOO_LARGE, out);
             return used;
         }
@@ -338,7 +349,7 @@ impl Connection {
             // A framing line that is longer than what is kept of it has no meaning.
             let whole = reader.buf.ends_with(b"\n");
             let at = message.head.append(if whole { &reader.buf } else { b"content-length: ?\n" });
-            parse::field_lines(&mut message.head, at.start as usize, usize::MAX);
+            parse::field_lines(&mut message.head, at.start as usize, out.config.max_fields);
         }
         reader.clear();
         if blank && let Some(message) = reader.partial.take() {

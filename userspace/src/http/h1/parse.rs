@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 
 use super::super::Version;
 use super::super::head::{Field, Head, Span};
+use super::framing::is_framing_field;
 use crate::flow::Direction;
 
 /// What a start line told besides what the [`Head`] holds.
@@ -20,6 +21,9 @@ pub(super) struct Parsed {
 /// cheap.
 const FAST_FIELDS: usize = 64;
 
+/// Framing fields that are kept over the limit of fields: a message with more of them is malformed anyway.
+const MAX_FRAMING: usize = 16;
+
 /// Reads the head that `head.buf` holds (and nothing else). `None`: it is not HTTP.
 pub(super) fn head(direction: Direction, head: &mut Head, max_fields: usize) -> Option<Parsed> {
     let fast = match direction {
@@ -29,7 +33,14 @@ pub(super) fn head(direction: Direction, head: &mut Head, max_fields: usize) -> 
     if let Some(version) = fast {
         finish_fast(head);
         let cut = head.fields.len() > max_fields;
-        head.fields.truncate(max_fields);
+        if cut {
+            let mut index = 0;
+            let Head { fields, buf, .. } = head;
+            fields.retain(|field| {
+                index += 1;
+                index <= max_fields || is_framing_field(field.name.of(buf))
+            });
+        }
         return Some(Parsed { version, cut });
     }
     head.fields.clear();
@@ -134,16 +145,18 @@ pub(super) fn field_lines(head: &mut Head, mut at: usize, max_fields: usize) -> 
         }
         last_kept = false;
         let Some(colon) = memchr::memchr(b':', line.of(&head.buf)) else { continue };
-        if head.fields.len() >= max_fields {
-            cut = true;
-            continue;
-        }
         let colon = line.start as usize + colon;
         let name = trimmed(&head.buf, Span::new(line.start as usize, colon));
         if name.len == 0 {
             continue;
         }
         name.of_mut(&mut head.buf).make_ascii_lowercase();
+        if head.fields.len() >= max_fields
+            && (!is_framing_field(name.of(&head.buf)) || head.fields.len() >= max_fields.saturating_add(MAX_FRAMING))
+        {
+            cut = true;
+            continue;
+        }
         let value = trimmed(&head.buf, Span::new(colon + 1, line.end()));
         head.fields.push(Field { name, value, ..Field::default() });
         last_kept = true;

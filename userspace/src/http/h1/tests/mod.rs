@@ -1,8 +1,11 @@
 //! Conversations as scripts, what comes out as one line a transaction.
 
+mod limits;
 mod model;
+mod split;
 
 use super::super::{Connection, HttpConfig, HttpStats, Lost, Next, Output, StreamEnd, Transaction};
+use super::fuzz_h1;
 use crate::Timestamp;
 use crate::flow::Direction::{self, ClientToServer, ServerToClient};
 use crate::flow::{Endpoint, FlowContext};
