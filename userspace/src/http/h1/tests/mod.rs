@@ -343,3 +343,66 @@ fn responses_lost_from_a_pipeline_are_not_guessed() {
         ]
     );
 }
+
+#[test]
+fn first_octets_are_recognised() {
+    use super::super::{Probe, probe};
+    for (octets, expected) in [
+        ("GET / HTTP/1.1\r\n", Probe::Request),
+        ("get /x HTTP/1.0\n", Probe::Request),
+        ("PROPFIND /dav HTTP/1.1\r\nDepth", Probe::Request),
+        ("POST /long", Probe::Request),
+        ("PROPFIND /dav", Probe::NeedMore),
+        ("GE", Probe::NeedMore),
+        ("", Probe::NeedMore),
+        ("HTTP/1.1 200 OK\r\n", Probe::Response),
+        ("HTTP/1.1 200\r\n", Probe::Response),
+        ("HTTP/1.1 2", Probe::NeedMore),
+        ("HTTP/2 200 OK\r\n", Probe::Unknown),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Probe::Http2Preface),
+        ("PRI * HTTP/2.0\r\n", Probe::NeedMore),
+        ("EHLO mail.example\r\n", Probe::Unknown),
+        ("SSH-2.0-OpenSSH\r\n", Probe::Unknown),
+        ("\x16\x03\x01\x02\x00\x01", Probe::Unknown),
+        ("220 smtp.example ESMTP\r\n", Probe::Unknown),
+    ] {
+        assert_eq!(probe(octets.as_bytes()), expected, "{octets:?}");
+    }
+}
+
+#[test]
+fn a_connection_joined_midway_is_not_trusted_at_once() {
+    let mut rig = Rig::new();
+    rig.midstream = true;
+    rig.server("end of a body").server(OK).client("half a body").client(&get("/2")).server(OK);
+    for path in ["/3", "/4", "/5"] {
+        rig.client(&get(path)).server(OK);
+    }
+    assert_eq!(
+        rig.finish(),
+        [
+            "? -> 200 2 [no_request midstream]",
+            "GET /2 0 -> 200 2 [midstream]",
+            "GET /3 0 -> 200 2 [midstream]",
+            "GET /4 0 -> 200 2 [midstream]",
+            "GET /5 0 -> 200 2",
+        ]
+    );
+}
+
+#[test]
+fn octets_that_are_not_http_are_passed_over() {
+    // As a public capture has it (zeek, http-11-request-then-cruft).
+    let mut rig = Rig::new();
+    rig.client(&get("/")).server(OK).client("T / HTTP\r\n\r\n").server("HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n");
+    rig.client("T / HTTP\r\n\r\nT / HTTP\r\n\r\n");
+    assert_eq!(rig.finish(), ["GET / 0 -> 200 2", "? -> 400 0 [no_request malformed]"]);
+    assert_eq!(rig.stats.octets_skipped, 36);
+}
+
+#[test]
+fn a_response_to_an_unseen_head_request_has_no_body() {
+    let mut rig = Rig::new();
+    rig.server("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n").server(OK);
+    assert_eq!(rig.finish(), ["? -> 200 0 [no_request]", "? -> 200 2 [no_request]"]);
+}

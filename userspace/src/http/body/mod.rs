@@ -4,6 +4,9 @@
 //! Decompression is bounded in every way: at most [`MAX_CODINGS`] layers, input no longer than what was kept, output no longer than
 //! the limit, and windows no larger than what browsers take. A bomb costs what an honest body of the same limit costs.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io::Read;
 
