@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use plaintap_keystore::{ClientRandom, KeySource, Reader, Secret, Store, TooManyReaders};
+use plaintap_keystore::{KeySource, Reader, Store, TooManyReaders};
 
 use crate::Timestamp;
 use crate::config::{Config, FlowConfig};
@@ -267,11 +267,9 @@ impl Pipeline {
 impl Shared {
     fn take_keys(&mut self, trailer: &f5::Trailer) {
         for key in trailer.keys() {
-            if let Some(secret) = Secret::new(key.secret()) {
-                self.stats.keys_from_frames += 1;
-                let random = ClientRandom(key.client_random);
-                self.store.insert(&random, key.label.into(), secret, KeySource::F5Trailer, Duration::ZERO);
-            }
+            self.stats.keys_from_frames += 1;
+            let source = KeySource::F5Trailer;
+            self.store.insert(&key.client_random, key.label, key.secret.clone(), source, Duration::ZERO);
         }
     }
 }

@@ -246,7 +246,7 @@ pub(super) struct Half {
     /// Records that do not open at the epoch's start belong to a flight whose key is not known.
     passes_over: u16,
     /// A handshake message that has not come whole, and octets still to come of one that is passed over.
-    message: Option<Box<Vec<u8>>>,
+    message: Option<Vec<u8>>,
     message_rest: usize,
     pub(super) secret: Option<Secret>,
     pub(super) last_nonce: Option<u64>,

@@ -282,10 +282,10 @@ impl Negotiation {
     pub(super) fn ticket_issued(&mut self, ticket: &[u8], keys: &mut Keys<'_>) {
         let hash = ticket_hash(ticket);
         self.issued_ticket = Some(hash);
-        if let Some((master, source)) = &self.master {
-            if let Some(secret) = Secret::new(&**master) {
-                keys.store.insert_ticket(&hash, secret, *source, keys.store_now);
-            }
+        if let Some((master, source)) = &self.master
+            && let Some(secret) = Secret::new(&**master)
+        {
+            keys.store.insert_ticket(&hash, secret, *source, keys.store_now);
         }
     }
 }

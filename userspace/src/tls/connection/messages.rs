@@ -18,7 +18,7 @@ impl Connection {
         let Some(mut joined) = joined else {
             let left = self.messages(direction, octets, context);
             if left < octets.len() {
-                self.halves[direction as usize].message = Some(Box::new(octets[left..].to_vec()));
+                self.halves[direction as usize].message = Some(octets[left..].to_vec());
             }
             return;
         };

@@ -40,11 +40,11 @@ impl Connection {
             }
             return;
         }
-        if let Protection::Pending(epoch) = half.protection {
-            if let Err(Step::Wait { wrong_key }) = self.install(direction, epoch, context) {
-                self.wait(direction, ts, wrong_key, &[], context);
-                return self.gap(direction, ts, len, context);
-            }
+        if let Protection::Pending(epoch) = half.protection
+            && let Err(Step::Wait { wrong_key }) = self.install(direction, epoch, context)
+        {
+            self.wait(direction, ts, wrong_key, &[], context);
+            return self.gap(direction, ts, len, context);
         }
         let half = &mut self.halves[direction as usize];
         half.message = None;
@@ -157,7 +157,7 @@ impl Connection {
         let mut trials = context.shared.config.resync_trials;
         while let Some((start, end)) = resync.candidate(at_end, plausible) {
             match self.place(direction, &mut resync, start, end, &mut trials, context) {
-                Placed::Here => return self.go_on(direction, ts, resync, context),
+                Placed::Here => return self.go_on(direction, ts, *resync, context),
                 Placed::Chained => {
                     let record = resync.buffer[start..end].to_vec();
                     resync.pass(&record);
@@ -193,8 +193,8 @@ impl Connection {
     }
 
     /// A record has been found at the search's position.
-    fn go_on(&mut self, direction: Direction, ts: Timestamp, resync: Box<Resync>, context: &mut TlsContext<'_>) {
-        let Resync { mut buffer, position, lost, octets, .. } = *resync;
+    fn go_on(&mut self, direction: Direction, ts: Timestamp, resync: Resync, context: &mut TlsContext<'_>) {
+        let Resync { mut buffer, position, lost, octets, .. } = resync;
         let half = &mut self.halves[direction as usize];
         half.undecrypted_octets += position as u64;
         context.shared.stats.octets_searched += position as u64;

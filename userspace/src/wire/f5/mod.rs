@@ -73,19 +73,6 @@ pub struct Key {
     pub secret: Secret,
 }
 
-impl From<KeyLabel> for plaintap_keystore::Label {
-    fn from(label: KeyLabel) -> Self {
-        match label {
-            KeyLabel::MasterSecret => Self::ClientRandom,
-            KeyLabel::ClientEarly => Self::ClientEarlyTrafficSecret,
-            KeyLabel::ClientHandshake => Self::ClientHandshakeTrafficSecret,
-            KeyLabel::ServerHandshake => Self::ServerHandshakeTrafficSecret,
-            KeyLabel::ClientApplication => Self::ClientTrafficSecret0,
-            KeyLabel::ServerApplication => Self::ServerTrafficSecret0,
-        }
-    }
-}
-
 /// Reads trailers; keeps what has to be kept of flows from one frame to the next.
 #[derive(Debug)]
 pub(super) struct Reader {
