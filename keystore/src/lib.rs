@@ -10,6 +10,8 @@
 //! kept in memory only, wiped when the last holder lets go of them, and print as `<redacted>`.
 #![forbid(unsafe_code)]
 
+#[cfg(all(feature = "ingest", not(loom)))]
+pub mod ingest;
 pub mod keylog;
 mod process;
 mod reader;

@@ -69,6 +69,11 @@ impl Feed {
         (self.skipping, self.after_cr) = (false, false);
     }
 
+    /// Whether no line is under way.
+    pub const fn is_between_lines(&self) -> bool {
+        self.partial.is_empty() && !self.skipping
+    }
+
     /// How many lines have ended.
     pub const fn lines(&self) -> u64 {
         self.lines

@@ -127,6 +127,16 @@ impl Loader {
         &self.intake.report
     }
 
+    /// The account since this was last called.
+    pub fn take_report(&mut self) -> Report {
+        std::mem::take(&mut self.intake.report)
+    }
+
+    /// Whether no line is under way.
+    pub const fn is_between_lines(&self) -> bool {
+        self.feed.is_between_lines()
+    }
+
     /// The account.
     pub fn into_report(self) -> Report {
         self.intake.report
