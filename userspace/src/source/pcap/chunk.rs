@@ -241,7 +241,11 @@ impl Read for Input {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(raw) => raw.read(into),
-            Self::Gzip(decoder) => decoder.read(into),
+            Self::Gzip(decoder) => {
+                // A call that meets damage gives nothing of what it had decompressed before it.
+                let step = into.len().min(GZIP_OUTPUT);
+                decoder.read(&mut into[..step])
+            }
             Self::Nothing => Ok(0),
         }
     }
@@ -251,4 +255,6 @@ impl Read for Input {
 pub(super) const CHUNK: usize = 256 * 1024;
 /// Compressed octets that are read at once.
 const GZIP_INPUT: usize = 64 * 1024;
+/// Decompressed octets that are asked for at once: half of what gzip(1) writes at once, and so loses before damage.
+const GZIP_OUTPUT: usize = 16 * 1024;
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 8];

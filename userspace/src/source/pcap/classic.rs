@@ -8,7 +8,8 @@
 //!  0          4     6     8      12     16        20          24  0     4         8          12         16
 //! ```
 //! `magic` tells the byte order, the unit of `sub-sec`, and whether records or the file header are longer than usual. Two
-//! magics are shared by variants that differ in the record's length alone: for those the first records are tried.
+//! magics are shared by variants that differ in the record's length alone: for those the first records are tried, in a file;
+//! a stream is taken for the likeliest variant.
 
 use super::Ledger;
 use super::chunk::{CHUNK, Chunk};
@@ -52,7 +53,10 @@ impl FileHeader {
     /// Reads the file header and chooses the variant.
     pub(super) fn read(self, chunk: &mut Chunk, ledger: &mut Ledger) -> Result<Classic, WarningKind> {
         let Self { order, len, mut nanos_per_unit, .. } = self;
-        if chunk.is_regular() {
+        // A stream is not waited for: it may hold back the second record until much later. What it has sent so far must not
+        // matter either.
+        let foreseeable = chunk.is_regular();
+        if foreseeable {
             chunk.fill(CHUNK);
         }
         let present = if chunk.fill(len) { chunk.data().first_chunk::<24>() } else { None };
@@ -72,7 +76,7 @@ impl FileHeader {
         chunk.consume(len);
         Ok(Classic {
             order,
-            record_len: self.record_len(chunk.data()),
+            record_len: self.record_len(if foreseeable { chunk.data() } else { &[] }),
             nanos_per_unit,
             lengths: match version {
                 (2, 0..=2) | (543, 0) => Lengths::Swapped,

@@ -175,6 +175,28 @@ fn classic_magics_in_both_byte_orders() {
 }
 
 #[test]
+fn variants_that_share_a_magic_are_told_by_their_records() {
+    for (magic, more_record) in [(0xa1b2_c3d4, 4), (0xa1b2_c3d4, 8), (0xa1b2_cd34, 12)] {
+        for big in [false, true] {
+            let mut file = Bytes::new(big).pcap_header(magic, (2, 4), 1);
+            for n in 0..4u32 {
+                let data = [n as u8; 30];
+                file = file.words(&[1_700_000_000 + n, 7, 30, 60]).raw(&vec![9; more_record]).raw(&data);
+            }
+            let (seen, warnings) = read(&file.out);
+            let expected = |n: u8| {
+                frame((1_700_000_000 + u64::from(n)) * 1_000_000_000 + 7_000, None, LinkType::ETHERNET, 60, &[n; 30])
+            };
+            assert_eq!(seen, [0, 1, 2, 3].map(expected), "{magic:#x} with {more_record} more octets");
+            assert_eq!(warnings, []);
+            // As a stream it is misread, but alike whatever the size of reads: found by fuzzing.
+            let len = (file.out.len() as u16).to_be_bytes();
+            fuzz::fuzz_capture(&[&[41], &len[..], &file.out].concat());
+        }
+    }
+}
+
+#[test]
 fn classic_lengths_of_old_versions() {
     for (version, first, second) in
         [((2, 2), 60, 2), ((543, 0), 60, 2), ((2, 3), 60, 2), ((2, 3), 2, 60), ((2, 4), 2, 60)]
@@ -414,6 +436,30 @@ fn gzip_with_members_and_cut_at_every_length() {
     let damaged = read(&[&members[..], b"garbage"].concat());
     assert_eq!(damaged.0, all);
     assert!(matches!(damaged.1[..], [WarningKind::Unreadable { .. }]));
+}
+
+#[test]
+fn damaged_gzip_gives_what_stands_before_the_damage() {
+    let mut writer = PcapWriter::new(Vec::new(), LinkType::ETHERNET).unwrap();
+    let mut state = 1_u32;
+    for n in 0..2_000 {
+        let mut digit = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b'0' + (state >> 24) as u8 % 10
+        };
+        let data: Vec<u8> = (0..1_000).map(|_| digit()).collect();
+        writer.frame(Timestamp::from_nanos(n), 1_000, &data).unwrap();
+    }
+    let plain = writer.finish().unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    io::Write::write_all(&mut encoder, &plain).unwrap();
+    let mut gzipped = encoder.finish().unwrap();
+    let damage = gzipped.len() / 2;
+    gzipped[damage..damage + 500].fill(0xff);
+    let ((all, _), (seen, warnings)) = (read(&plain), read(&gzipped));
+    let right = all.iter().zip(&seen).take_while(|(whole, damaged)| whole == damaged).count();
+    assert!((950..1_050).contains(&right), "half of the frames stand before the damage: {right}");
+    assert_eq!(warnings.len(), 1);
 }
 
 fn seen_nothing(error: &SourceError) -> bool {
