@@ -33,6 +33,7 @@ impl Decoder {
     /// Decodes one frame. `None`: there is no segment, and exactly one of the counters says why.
     ///
     /// The payload lies in the frame, or, when the frame completed a fragmented datagram, in the decoder.
+    #[inline]
     pub fn decode<'a>(&'a mut self, frame: Frame<'a>) -> Option<Segment<'a>> {
         self.decode_with_trailer(frame).0
     }
@@ -49,10 +50,14 @@ impl Decoder {
         let mut in_datagram = false;
         let found = loop {
             let bytes: &[u8] = if in_datagram { datagram } else { data };
-            let fragment = match walk.run(bytes) {
+            let stop = match walk.run(bytes) {
                 Ok(tcp) => break Ok(tcp),
-                Err(Stop::Outcome(outcome)) => break Err(outcome),
-                Err(Stop::Fragment(fragment)) => fragment,
+                Err(stop) => stop,
+            };
+            let fragment = match (stop, walk.fragment.take()) {
+                (Stop::Outcome(outcome), _) => break Err(outcome),
+                (Stop::Fragment, Some(fragment)) => fragment,
+                (Stop::Fragment, None) => break Err(Outcome::FragmentMalformed),
             };
             let payload = bytes.get(fragment.payload.clone()).unwrap_or_default();
             match fragments.insert(ts, &fragment, payload, config, stats) {
@@ -67,7 +72,7 @@ impl Decoder {
         if let Some(location) = walk.trailer {
             let tcp = found.as_ref().ok();
             let opens = tcp.is_some_and(|tcp| tcp.flags.contains(TcpFlags::SYN) && !tcp.flags.contains(TcpFlags::ACK));
-            f5.read(data, location, tcp.map(|tcp| &tcp.tuple), opens, stats);
+            f5.read(data, location, tcp.and_then(|tcp| walk.tuple(tcp)), opens, stats);
         }
         let tcp = match found {
             Ok(tcp) => tcp,
@@ -77,7 +82,7 @@ impl Decoder {
             }
         };
         let bytes: &mut [u8] = if in_datagram { datagram } else { data };
-        let Some(payload) = bytes.get_mut(tcp.payload) else {
+        let (Some(tuple), Some(payload)) = (walk.tuple(&tcp), bytes.get_mut(tcp.payload)) else {
             stats.count(Outcome::MalformedTcp);
             return (None, f5.trailer());
         };
@@ -86,7 +91,7 @@ impl Decoder {
         let segment = Segment {
             ts,
             interface,
-            tuple: tcp.tuple,
+            tuple,
             seq: tcp.seq,
             ack: tcp.ack,
             flags: tcp.flags,

@@ -37,6 +37,8 @@ pub(super) struct Walk {
     depth_left: u8,
     /// Where an F5 trailer stands in the frame.
     pub(super) trailer: Option<f5::Location>,
+    /// The fragment that the walk stopped at.
+    pub(super) fragment: Option<Fragment>,
     /// `bytes` is a frame, not a datagram: there may be a trailer.
     in_frame: bool,
 }
@@ -61,16 +63,18 @@ pub(super) enum Layer {
 }
 
 /// Why the walk stopped before TCP.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Stop {
     Outcome(Outcome),
-    Fragment(Fragment),
+    /// At an IP fragment: [`Walk::fragment`], which stands apart so that results of steps fit into a register.
+    Fragment,
 }
 
 /// A TCP header and where its payload stands.
 #[derive(Debug)]
 pub(super) struct Tcp {
-    pub(super) tuple: FiveTuple,
+    pub(super) src_port: u16,
+    pub(super) dst_port: u16,
     pub(super) seq: SeqNumber,
     pub(super) ack: SeqNumber,
     pub(super) flags: TcpFlags,
@@ -90,6 +94,7 @@ impl Walk {
             addrs: None,
             depth_left: max_depth,
             trailer: None,
+            fragment: None,
             in_frame: true,
         }
     }
@@ -195,11 +200,10 @@ impl Walk {
         self.addrs = Some((src, dst));
         let protocol = header.protocol().0;
         if header.is_fragmenting_payload() {
-            return Err(self.fragment(
-                FragmentKey { src, dst, id: u32::from(header.identification()), protocol, outer: self.outer },
-                usize::from(header.fragments_offset().byte_offset()),
-                header.more_fragments(),
-            ));
+            let id = u32::from(header.identification());
+            let key = FragmentKey { src, dst, id, protocol, outer: self.outer };
+            let offset = usize::from(header.fragments_offset().byte_offset());
+            return Err(self.stop_at_fragment(key, protocol, offset, header.more_fragments()));
         }
         Ok(Layer::Transport(protocol))
     }
@@ -240,10 +244,7 @@ impl Walk {
                         let id = header.identification();
                         let key = FragmentKey { src, dst, id, protocol: ip::IPV6_FRAG.0, outer: self.outer };
                         let offset = usize::from(header.fragment_offset().byte_offset());
-                        return match self.fragment(key, offset, header.more_fragments()) {
-                            Stop::Fragment(fragment) => Err(Stop::Fragment(Fragment { next, ..fragment })),
-                            stop => Err(stop),
-                        };
+                        return Err(self.stop_at_fragment(key, next, offset, header.more_fragments()));
                     }
                 }
                 _ => return Ok(Layer::Transport(next)),
@@ -268,11 +269,13 @@ impl Walk {
         }
     }
 
-    fn fragment(&self, key: FragmentKey, offset: usize, more: bool) -> Stop {
+    #[cold]
+    fn stop_at_fragment(&mut self, key: FragmentKey, next: u8, offset: usize, more: bool) -> Stop {
         if self.end < self.wire_end {
             return Outcome::FragmentTruncated.into();
         }
-        Stop::Fragment(Fragment { next: key.protocol, key, offset, more, payload: self.pos..self.end })
+        self.fragment = Some(Fragment { key, next, offset, more, payload: self.pos..self.end });
+        Stop::Fragment
     }
 
     fn transport(&mut self, bytes: &[u8], protocol: u8) -> Result<Layer, Stop> {
@@ -355,18 +358,24 @@ impl Walk {
         let payload_start = self.pos + header_len;
         let payload = payload_start.min(self.end)..self.end;
         let missing = self.wire_end.saturating_sub(self.end.max(payload_start)).min(MAX_MISSING);
-        let (src, dst) = self.addrs.ok_or(Outcome::MalformedTcp)?;
         Ok(Tcp {
-            tuple: FiveTuple {
-                src: Endpoint { addr: src, port: header.source_port() },
-                dst: Endpoint { addr: dst, port: header.destination_port() },
-            },
+            src_port: header.source_port(),
+            dst_port: header.destination_port(),
             seq: SeqNumber(header.sequence_number()),
             ack: SeqNumber(header.acknowledgment_number()),
             flags: TcpFlags(header.slice().get(13).copied().unwrap_or_default()),
             window: header.window_size(),
             payload,
             missing: missing as u32,
+        })
+    }
+
+    /// The ends of the connection whose segment has been found.
+    pub(super) fn tuple(&self, tcp: &Tcp) -> Option<FiveTuple> {
+        let (src, dst) = self.addrs?;
+        Some(FiveTuple {
+            src: Endpoint { addr: src, port: tcp.src_port },
+            dst: Endpoint { addr: dst, port: tcp.dst_port },
         })
     }
 

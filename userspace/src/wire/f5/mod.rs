@@ -11,8 +11,8 @@
 //! Provider 1 ("noise") tells of the flow: type 1 low, 2 medium, 3 high; the old form has the same three types. Provider 4 is
 //! TLS: type 0 up to TLS 1.2, type 2 for TLS 1.3 (types 1 and 3, "extended", are undocumented and passed over). A field is zero as
 //! long as the BIG-IP does not know it: the frame of a ClientHello has no client random yet, its acknowledgement has. The same
-//! values come again on every later frame, and a secret may come on another frame than its client random; [`Reader`] puts the
-//! parts together by flow and gives each secret once.
+//! values come again on every later frame, and a secret may come on another frame than its client random; the decoder puts
+//! the parts together by flow and gives each secret once.
 //!
 //! Layout after the public description in Wireshark's `packet-f5ethtrailer.c`, F5 K31793632.
 
@@ -102,7 +102,7 @@ impl Reader {
         &mut self,
         frame: &[u8],
         location: Location,
-        tuple: Option<&FiveTuple>,
+        tuple: Option<FiveTuple>,
         opens: bool,
         stats: &mut WireStats,
     ) {
@@ -111,7 +111,7 @@ impl Reader {
         let tls = parse::read(frame, location, &mut self.trailer, stats);
         let flow = match (self.trailer.flow_id, tuple) {
             (Some(id), _) => assembler::FlowKey::Id(id),
-            (None, Some(tuple)) => assembler::FlowKey::tuple(tuple),
+            (None, Some(tuple)) => assembler::FlowKey::tuple(&tuple),
             (None, None) => return,
         };
         if opens {
