@@ -163,3 +163,35 @@ fn decrypt_cbc<C: BlockCipherDecrypt>(cipher: &C, iv: &[u8], data: &mut [u8]) ->
     Decryptor::inner_iv_init(cipher, iv).decrypt_blocks(blocks);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::testing::hex;
+
+    /// Ciphers that today's libraries no longer speak in TLS: `openssl enc -CIPHER -nopad -provider legacy`, key 01 02 03 ...,
+    /// IV a5 a5 a5 ...
+    #[test]
+    fn rare_ciphers_give_what_openssl_enc_gives() {
+        for (cipher, ciphertext) in [
+            (BulkCipher::Aria128Cbc, "6956f98cab415dbc155b0dc79209f203baaa1c034812617003d4a1e4abc15d62"),
+            (BulkCipher::Aria256Cbc, "189fafe859239ec68e452f82a4f0b6bea86bc149ea53480dc4444e257f45871d"),
+            (BulkCipher::DesCbc, "d50d1f2ed32c5cd53912e8a26299aba267345b41635e1bba789b6f1e56fcba09"),
+        ] {
+            let key: Vec<u8> = (1..=cipher.key_len() as u8).collect();
+            let iv = vec![0xA5; cipher.cbc_block_len().unwrap()];
+            let mut data = hex(ciphertext);
+            BlockCipher::new(cipher, &key).unwrap().decrypt(&iv, &mut data).unwrap();
+            assert_eq!(data, b"thirty-two octets of plaintext..", "{cipher:?}");
+        }
+    }
+
+    /// The example of Lai's thesis on IDEA.
+    #[test]
+    fn idea_gives_its_published_vector() {
+        let mut data = hex("11fbed2b01986de5");
+        let cipher = BlockCipher::new(BulkCipher::IdeaCbc, &hex("00010002000300040005000600070008")).unwrap();
+        cipher.decrypt(&[0; 8], &mut data).unwrap();
+        assert_eq!(data, hex("0000000100020003"));
+    }
+}
