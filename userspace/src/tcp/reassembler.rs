@@ -511,7 +511,15 @@ impl Reassembler {
         let Some((_, _, lacking, len)) = best else {
             return !patient && self.break_deadlock(now, shared, handler);
         };
-        self.halves[lacking.index()].skip(len, lacking, now, shared, handler);
+        let half = &mut self.halves[lacking.index()];
+        match len {
+            // One octet that was acknowledged and nothing after it: rather a FIN that was lost.
+            1 if half.held.is_none() && half.end.is_none() => {
+                half.end = Some((half.next, half.next, StreamEnd::Closed));
+                half.force_next(lacking, now, shared, handler);
+            }
+            _ => half.skip(len, lacking, now, shared, handler),
+        }
         self.blocked_since = now.min(self.blocked_since);
         let since = self.blocked_since;
         self.deliver_held(now, shared, handler);

@@ -85,7 +85,11 @@ impl Connection {
                 self.agree_on(extensions.alpn);
                 self.flush_early(extensions.early_data, context);
                 let client = &mut self.halves[ClientToServer as usize];
-                if !extensions.early_data && matches!(client.protection, Protection::Sealed(_, Epoch::Early)) {
+                let early = matches!(
+                    client.protection,
+                    Protection::Sealed(_, Epoch::Early) | Protection::Pending(Epoch::Early)
+                );
+                if early && !extensions.early_data {
                     client.expect_handshake();
                 }
             }
@@ -136,6 +140,10 @@ impl Connection {
         server.protection = Protection::Pending(Epoch::Handshake);
         match client.protection {
             Protection::Sealed(_, Epoch::Early) if negotiation.pre_shared_key => {}
+            // The early data may come after the ServerHello.
+            Protection::Plain if negotiation.early_data_offered && negotiation.pre_shared_key => {
+                client.protection = Protection::Pending(Epoch::Early);
+            }
             Protection::Plain if !negotiation.early_data_offered => {
                 client.protection = Protection::Pending(Epoch::Handshake);
             }
@@ -213,6 +221,8 @@ impl Connection {
     pub(super) fn flush_early(&mut self, accepted: bool, context: &mut TlsContext<'_>) {
         self.flags.early_accepted = accepted;
         let Some(early) = self.early.take().filter(|_| accepted) else { return };
+        self.halves[Direction::ClientToServer as usize].app_data_octets += early.octets.len() as u64;
+        context.shared.stats.app_data_octets += early.octets.len() as u64;
         context.with_output(self.info.as_deref(), |out| {
             out.sink.app_data(out.flow, Direction::ClientToServer, &early.octets);
             self.application.data(Direction::ClientToServer, early.ts, &early.octets, out);

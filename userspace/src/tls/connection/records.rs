@@ -87,6 +87,10 @@ impl Connection {
                 if let Err(step) = installed {
                     return step;
                 }
+                if let Protection::Pending(Epoch::Handshake) = self.halves[direction as usize].protection {
+                    // It was no early data.
+                    return self.record(direction, ts, record, context);
+                }
             }
         }
         match self.halves[direction as usize].protection {
@@ -186,7 +190,10 @@ impl Connection {
         let Some(negotiation) = &self.negotiation else { return Ok(()) };
         let Ok(guesses) = negotiation.early_keys(&context.keys) else { return Err(Step::Wait { wrong_key: false }) };
         let half = &mut self.halves[Direction::ClientToServer as usize];
-        half.protection = Protection::Skipped(Skip::Early);
+        match negotiation.server_hello_seen {
+            true => half.expect_handshake(),
+            false => half.protection = Protection::Skipped(Skip::Early),
+        }
         for (suite, mut keys) in guesses {
             if keys.opens(0, record, &mut context.shared.scratch) {
                 self.hello.suite = self.hello.suite.or(Some(suite));
@@ -297,11 +304,12 @@ impl Connection {
         plaintext: &[u8],
         context: &mut TlsContext<'_>,
     ) {
+        if epoch == Epoch::Early {
+            return self.hold_early(ts, plaintext, context);
+        }
         self.halves[direction as usize].app_data_octets += plaintext.len() as u64;
         context.shared.stats.app_data_octets += plaintext.len() as u64;
-        if epoch == Epoch::Early {
-            self.hold_early(ts, plaintext, context);
-        } else if !plaintext.is_empty() {
+        if !plaintext.is_empty() {
             context.with_output(self.info.as_deref(), |out| {
                 out.sink.app_data(out.flow, direction, plaintext);
                 self.application.data(direction, ts, plaintext, out);
