@@ -30,6 +30,8 @@ pub struct SuiteParams {
     pub prf: HashAlgorithm,
     /// Whether the suite belongs to TLS 1.3, and to it alone.
     pub tls13: bool,
+    /// The draft of TLS 1.3 that the peers speak; 0 for the RFC.
+    pub draft: u8,
 }
 
 impl CipherSuite {
@@ -104,11 +106,11 @@ impl CipherSuite {
 
 impl SuiteParams {
     const fn tls13(cipher: BulkCipher, hash: HashAlgorithm) -> Self {
-        Self { cipher, mac: None, prf: hash, tls13: true }
+        Self { cipher, mac: None, prf: hash, tls13: true, draft: 0 }
     }
 
     const fn aead(cipher: BulkCipher, prf: HashAlgorithm) -> Self {
-        Self { cipher, mac: None, prf, tls13: false }
+        Self { cipher, mac: None, prf, tls13: false, draft: 0 }
     }
 
     /// TLS 1.2's PRF is SHA-256's unless the suite's hash is stronger (RFC 5246 section 5, RFC 5289).
@@ -117,7 +119,7 @@ impl SuiteParams {
             HashAlgorithm::Sha384 => HashAlgorithm::Sha384,
             _ => HashAlgorithm::Sha256,
         };
-        Self { cipher, mac: Some(mac), prf, tls13: false }
+        Self { cipher, mac: Some(mac), prf, tls13: false, draft: 0 }
     }
 
     /// Octets of MAC in a record.

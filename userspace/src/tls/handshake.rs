@@ -119,8 +119,10 @@ impl<'a> ClientHello<'a> {
 /// What a ServerHello tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerHello<'a> {
-    /// The version chosen, in the extension where there is one.
+    /// The version chosen, in the extension where there is one; a draft of TLS 1.3 counts as TLS 1.3.
     pub version: ProtocolVersion,
+    /// The draft of TLS 1.3; 0 for the RFC and for other versions.
+    pub draft: u8,
     /// The server random.
     pub random: [u8; 32],
     /// The session's id: the client's own, when that is resumed.
@@ -154,6 +156,7 @@ impl<'a> ServerHello<'a> {
         let compression = if old_draft { 0 } else { reader.u8()? };
         let mut hello = Self {
             version,
+            draft: 0,
             random,
             session_id,
             suite,
@@ -175,8 +178,8 @@ impl<'a> ServerHello<'a> {
                 _ => {}
             }
         }
-        // The drafts that servers deployed (23 and later) have the final record format.
         if hello.version.0 >> 8 == 0x7f {
+            hello.draft = hello.version.0 as u8;
             hello.version = ProtocolVersion::TLS_1_3;
         }
         Some(hello)

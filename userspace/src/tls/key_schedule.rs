@@ -77,14 +77,15 @@ pub fn key_block(
 /// Errors: `SecretLength` when the secret is not as long as the suite's hash; `Unsupported` for a suite of another version.
 pub fn traffic_keys(params: SuiteParams, secret: &[u8]) -> Result<DirectionKeys, TlsError> {
     let secret = traffic_secret(params, secret)?;
-    let key = expand_label(&secret, b"key", params.cipher.key_len());
-    let iv = expand_label(&secret, b"iv", params.cipher.iv_len(ProtocolVersion::TLS_1_3));
+    let key = expand_label(params, &secret, b"key", params.cipher.key_len());
+    let iv = expand_label(params, &secret, b"iv", params.cipher.iv_len(ProtocolVersion::TLS_1_3));
     Ok(DirectionKeys::new(&[], key.as_slice(), iv.as_slice()))
 }
 
 /// The traffic secret after a KeyUpdate (RFC 8446 section 7.2). Errors as [`traffic_keys`].
 pub fn next_traffic_secret(params: SuiteParams, secret: &[u8]) -> Result<Digest, TlsError> {
-    Ok(expand_label(&traffic_secret(params, secret)?, b"traffic upd", params.prf.output_len()))
+    let label: &[u8] = if is_old_draft(params) { b"application traffic secret" } else { b"traffic upd" };
+    Ok(expand_label(params, &traffic_secret(params, secret)?, label, params.prf.output_len()))
 }
 
 fn traffic_secret(params: SuiteParams, secret: &[u8]) -> Result<HmacKey, TlsError> {
@@ -102,10 +103,15 @@ fn traffic_secret(params: SuiteParams, secret: &[u8]) -> Result<HmacKey, TlsErro
 /// ```text
 /// len, 2 | label len, 1 | "tls13 " label | context len 0 | round 1
 /// ```
-fn expand_label(secret: &HmacKey, label: &[u8], len: usize) -> Digest {
-    const PREFIX: &[u8] = b"tls13 ";
-    let out = secret.sign(&[&[0, len as u8, (PREFIX.len() + label.len()) as u8], PREFIX, label, &[0, 1]]);
+fn expand_label(params: SuiteParams, secret: &HmacKey, label: &[u8], len: usize) -> Digest {
+    let prefix: &[u8] = if is_old_draft(params) { b"TLS 1.3, " } else { b"tls13 " };
+    let out = secret.sign(&[&[0, len as u8, (prefix.len() + label.len()) as u8], prefix, label, &[0, 1]]);
     Digest::new(out.as_slice().get(..len).unwrap_or_default())
+}
+
+/// The drafts before the 20th had longer labels.
+const fn is_old_draft(params: SuiteParams) -> bool {
+    params.draft != 0 && params.draft < 20
 }
 
 /// The PRF of the version: fills `out` from a secret, a label and two seeds.

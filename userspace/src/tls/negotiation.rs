@@ -92,7 +92,7 @@ impl Negotiation {
         // The extension counts for CBC suites only (RFC 7366 section 3); the opener knows.
         self.encrypt_then_mac = hello.encrypt_then_mac;
         let fits = |params: &SuiteParams| params.tls13 == self.is_tls13();
-        self.params = hello.suite.params().filter(fits);
+        self.params = hello.suite.params().filter(fits).map(|params| SuiteParams { draft: hello.draft, ..params });
         let choice = (self.version, self.params.map(|params| params.prf));
         self.transcript = match (self.transcript.take(), choice) {
             (Some(mut transcript), (version, Some(prf))) if self.extended_master_secret && !self.is_tls13() => {

@@ -80,7 +80,11 @@ impl Opener {
         };
         let content_type = ContentType(header[0]);
         match &mut **context {
-            Context::Aead(aead) if self.params.tls13 => open_tls13(aead, &self.keys, seq, header, fragment),
+            Context::Aead(aead) if self.params.tls13 => {
+                // The drafts before the 25th authenticate no header.
+                let aad = if matches!(self.params.draft, 1..25) { &[][..] } else { &header[..] };
+                open_tls13(aead, &self.keys, seq, aad, fragment)
+            }
             Context::Aead(aead) => {
                 let plaintext = open_tls12(aead, self.params.cipher, &self.keys, seq, header, fragment)?;
                 Ok(Opened { content_type, plaintext })
@@ -226,10 +230,10 @@ fn open_tls13<'a>(
     aead: &Aead,
     keys: &DirectionKeys,
     seq: u64,
-    header: [u8; 5],
+    aad: &[u8],
     fragment: &'a mut [u8],
 ) -> Result<Opened<'a>, TlsError> {
-    let inner = aead.open(nonce_xor_seq(keys, seq), &header, fragment)?;
+    let inner = aead.open(nonce_xor_seq(keys, seq), aad, fragment)?;
     let end = inner.iter().rposition(|&octet| octet != 0).ok_or(TlsError::NoContentType)?;
     let (plaintext, rest) = inner.split_at_mut(end);
     let content_type = rest.first().map_or(ContentType::APPLICATION_DATA, |&octet| ContentType(octet));
