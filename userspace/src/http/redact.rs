@@ -42,8 +42,8 @@ pub(crate) fn trailers(head: &mut Head, stats: &mut HttpStats) {
 
 fn fields(head: &mut Head, from: usize, stats: &mut HttpStats) {
     for index in from..head.fields.len() {
-        let Some(&Field { name, value, redacted, partly_redacted: _ }) = head.fields.get(index) else { return };
-        if redacted || !matches!(name.len, 6..=19) {
+        let Some(&Field { name, value, redacted, partly_redacted }) = head.fields.get(index) else { return };
+        if redacted || partly_redacted || !matches!(name.len, 6..=19) {
             continue;
         }
         let name = head.octets(name);
