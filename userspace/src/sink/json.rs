@@ -25,7 +25,7 @@ pub(super) fn string(buf: &mut Vec<u8>, octets: &[u8]) {
 
 /// Writes what stands between a string's quotation marks.
 pub(super) fn escaped(buf: &mut Vec<u8>, octets: &[u8]) {
-    if octets.iter().all(|octet| PLAIN[*octet as usize]) {
+    if is_plain(octets) {
         buf.extend_from_slice(octets);
         return;
     }
@@ -121,13 +121,9 @@ fn hex(buf: &mut Vec<u8>, octet: u8) {
     buf.extend_from_slice(&[DIGITS[(octet >> 4) as usize], DIGITS[(octet & 0xf) as usize]]);
 }
 
-/// Octets that stand for themselves in a string: ASCII but for controls, the quotation mark and the backslash.
-static PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut octet = 0x20;
-    while octet < 0x80 {
-        plain[octet] = octet != b'"' as usize && octet != b'\\' as usize;
-        octet += 1;
-    }
-    plain
-};
+/// Whether all octets stand for themselves in a string: ASCII but for controls, the quotation mark and the backslash.
+/// Comparisons with no way out early: the compiler makes vector instructions of them.
+fn is_plain(octets: &[u8]) -> bool {
+    let special = |octet: u8| octet < 0x20 || octet >= 0x80 || octet == b'"' || octet == b'\\';
+    !octets.iter().fold(false, |found, octet| found | special(*octet))
+}
