@@ -124,6 +124,6 @@ fn hex(buf: &mut Vec<u8>, octet: u8) {
 /// Whether all octets stand for themselves in a string: ASCII but for controls, the quotation mark and the backslash.
 /// Comparisons with no way out early: the compiler makes vector instructions of them.
 fn is_plain(octets: &[u8]) -> bool {
-    let special = |octet: u8| octet < 0x20 || octet >= 0x80 || octet == b'"' || octet == b'\\';
+    let special = |octet: u8| !(0x20..0x80).contains(&octet) || octet == b'"' || octet == b'\\';
     !octets.iter().fold(false, |found, octet| found | special(*octet))
 }
