@@ -25,6 +25,7 @@ import argparse
 import collections
 import hashlib
 import pathlib
+import re
 import subprocess
 import xml.etree.ElementTree as ElementTree
 
@@ -277,7 +278,8 @@ def until_close(joined, unjoined, data):
             seen[row["tcp_stream"]] -= 1
             continue
         octets = data[row["tcp_stream"]]["s2c"]
-        head = octets.rfind(b"HTTP/1.")
+        # The last status line with that code: a body may quote the request.
+        head = [match.start() for match in re.finditer(rb"HTTP/1\.[01] " + row["status"].encode(), octets)][-1]
         yield {**row, "body_len": len(octets) - octets.find(b"\r\n\r\n", head) - 4}
 
 
