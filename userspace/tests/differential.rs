@@ -13,7 +13,6 @@ use std::process::Command;
 const UNAVAILABLE: i32 = 77;
 
 #[test]
-#[ignore = "waits for plaintap read"]
 fn fresh_captures_read_as_tshark_reads_them() {
     let seed = match std::env::var("PLAINTAP_SEED") {
         Ok(seed) => seed.parse().expect("PLAINTAP_SEED is a number"),

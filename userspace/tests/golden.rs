@@ -8,7 +8,6 @@ mod harness;
 use std::path::Path;
 
 #[test]
-#[ignore = "waits for plaintap read"]
 fn every_case_gives_what_its_tables_say() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     let mut cases: Vec<_> = std::fs::read_dir(corpus)

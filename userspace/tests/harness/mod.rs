@@ -10,6 +10,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+mod observe;
 mod read;
 mod table;
 mod traffic;
@@ -52,6 +53,11 @@ impl Expected {
 }
 
 impl Plain {
+    fn described(&self) -> String {
+        let side = |side: usize| format!("{} octets {:.12}", self.octets[side], self.sha256[side]);
+        format!("{} from the client, {} from the server", side(0).trim_end(), side(1).trim_end())
+    }
+
     fn expected(table: &Table) -> Vec<Self> {
         let mut all: Vec<(String, Self)> = Vec::new();
         for row in table.rows() {
@@ -94,6 +100,24 @@ pub(crate) fn plain_differences(expected: &[Plain], reading: &Reading) -> Vec<St
     differences
 }
 
+/// How the plaintext itself differs from `expected`: octets and SHA-256 in each direction.
+pub(crate) fn digest_differences(expected: &[Plain], captures: &[PathBuf], keys: Option<&Path>) -> Vec<String> {
+    let mut actual = observe::observe(captures, keys);
+    let mut differences = Vec::new();
+    for plain in expected.iter().filter(|plain| plain.octets != [0, 0]) {
+        let same = |other: &Plain| {
+            (&other.octets, &other.sha256) == (&plain.octets, &plain.sha256)
+                && (plain.client.is_none() || plain.client == other.client)
+        };
+        match actual.iter().position(same) {
+            Some(found) => drop(actual.swap_remove(found)),
+            None => differences.push(format!("missing plaintext: {}", plain.described())),
+        }
+    }
+    differences.extend(actual.iter().map(|plain| format!("plaintext that is not in the table: {}", plain.described())));
+    differences
+}
+
 /// How the version, suite and server name of `reading`'s sessions differ from `expected_tls.tsv`.
 pub(crate) fn tls_differences(expected: &Table, reading: &Reading) -> Vec<String> {
     let mut differences = Vec::new();
@@ -113,6 +137,26 @@ pub(crate) fn tls_differences(expected: &Table, reading: &Reading) -> Vec<String
         }
     }
     differences
+}
+
+/// `differences` with numbered messages counted: a thousand alike are one line.
+pub(crate) fn counted(differences: &[String]) -> Vec<String> {
+    let mut lines: Vec<(String, usize)> = Vec::new();
+    for difference in differences {
+        let mut words: Vec<&str> = difference.split(' ').collect();
+        if let Some(kind) = words.iter().position(|word| matches!(*word, "request" | "response"))
+            && let Some(number) = words.get_mut(kind + 1)
+        {
+            *number = if number.ends_with(':') { "N:" } else { "N" };
+        }
+        let line = words.join(" ");
+        match lines.iter_mut().find(|(other, _)| *other == line) {
+            Some((_, count)) => *count += 1,
+            None => lines.push((line, 1)),
+        }
+    }
+    let times = |(line, count): (String, usize)| if count == 1 { line } else { format!("{line} ({count} times)") };
+    lines.into_iter().map(times).collect()
 }
 
 /// Captures in a directory, in the order of their names: `capture*`.
@@ -135,6 +179,7 @@ pub(crate) fn case_differences(directory: &Path) -> Vec<String> {
     let mut differences = reading.complaints();
     differences.extend(http_differences(&expected.http, &reading));
     differences.extend(plain_differences(&expected.plain, &reading));
+    differences.extend(digest_differences(&expected.plain, &captures(directory), keys.exists().then_some(&*keys)));
     differences.extend(tls_differences(&expected.tls.expect("expected_tls.tsv"), &reading));
     differences
 }

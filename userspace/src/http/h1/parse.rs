@@ -265,8 +265,10 @@ fn split_target(head: &mut Head, target: Span) {
     let mut path_at = start;
     let connect = head.method.of(&head.buf) == b"CONNECT";
     if connect && octets.first() != Some(&b'/') {
-        let userinfo = octets.iter().rposition(|octet| *octet == b'@').map_or(0, |at| at + 1);
-        head.authority = Some(Span::new(start + userinfo, target.end()));
+        // `host:port / HTTP/1.0` has been seen: no authority has blanks.
+        let len = octets.iter().position(|octet| matches!(octet, b' ' | b'\t')).unwrap_or(octets.len());
+        let userinfo = octets[..len].iter().rposition(|octet| *octet == b'@').map_or(0, |at| at + 1);
+        head.authority = Some(Span::new(start + userinfo, start + len));
         return;
     }
     if !matches!(octets.first(), Some(b'/' | b'*'))

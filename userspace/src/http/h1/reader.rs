@@ -202,13 +202,14 @@ pub(in super::super) fn begins_request(bytes: &[u8]) -> bool {
     if !(1..=MAX_METHOD).contains(&method) || !name.iter().copied().all(is_token) {
         return false;
     }
+    let known = Transaction::KNOWN_METHODS.iter().any(|known| known.as_bytes() == name);
     if line.len() == bytes.len() {
-        let known = Transaction::KNOWN_METHODS.iter().any(|known| known.as_bytes() == name);
         let graphic = target.iter().all(|octet| !matches!(octet, 0..=0x1f | 0x7f));
         return known && graphic && matches!(target.first(), Some(b'/' | b'*' | b'h'));
     }
     let [target @ .., b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'] = target else { return false };
-    !target.is_empty() && target.iter().all(|octet| !matches!(octet, 0..=0x20 | 0x7f))
+    // Real clients do send blanks in targets; with a method of the registry before and a version behind, what else could it be?
+    !target.is_empty() && target.iter().all(|octet| !matches!(octet, 0..=0x1f | 0x7f) && (known || *octet != b' '))
 }
 
 /// `HTTP/1.x SP 3DIGIT` and a blank or the line's end.

@@ -209,7 +209,7 @@ fn lengths_that_contradict_end_the_message_there() {
 #[test]
 fn a_switch_of_protocols_hands_the_rest_over() {
     let mut rig = Rig::new();
-    rig.client("CONNECT h.example:443 HTTP/1.1\r\n\r\n").server("HTTP/1.1 407 Auth\r\nContent-Length: 0\r\n\r\n");
+    rig.client("CONNECT h.example:443 / HTTP/1.1\r\n\r\n").server("HTTP/1.1 407 Auth\r\nContent-Length: 0\r\n\r\n");
     rig.client("CONNECT u:p@h.example:443 HTTP/1.1\r\nHost: other\r\n\r\n");
     let established = b"HTTP/1.0 200 Established\r\nContent-Length: 4\r\n\r\n\x16\x03\x03";
     assert_eq!(rig.data(ServerToClient, established), Next::Opaque(established.len() - 3));
@@ -350,6 +350,8 @@ fn first_octets_are_recognised() {
     for (octets, expected) in [
         ("GET / HTTP/1.1\r\n", Probe::Request),
         ("get /x HTTP/1.0\n", Probe::Request),
+        ("GET /a b HTTP/1.0\r\n", Probe::Request),
+        ("the end of HTTP/1.0\r\n", Probe::Unknown),
         ("PROPFIND /dav HTTP/1.1\r\nDepth", Probe::Request),
         ("POST /long", Probe::Request),
         ("PROPFIND /dav", Probe::NeedMore),
