@@ -2,7 +2,8 @@
 
 use crate::Timestamp;
 use crate::flow::Direction;
-use crate::http::{self, Lost, Next, Output, Probe, StreamEnd};
+use crate::http::h2::resync::looks_like_frames;
+use crate::http::{self, Kind, Lost, Next, Output, Probe, StreamEnd};
 
 /// The protocol inside TLS, or inside TCP in the clear.
 #[derive(Debug, Default)]
@@ -52,6 +53,9 @@ impl Application {
 
     /// Takes note of missing octets.
     pub fn gap(&mut self, direction: Direction, ts: Timestamp, lost: Lost, out: &mut Output<'_>) {
+        if matches!(self, Self::Unknown) && agreed_on_http2(out) {
+            *self = Self::Http(Box::new(http::Connection::new(Kind::Http2)));
+        }
         match self {
             Self::Http(connection) => connection.gap(direction, ts, lost, out),
             Self::Short(short) if short.direction == direction => *self = Self::Opaque,
@@ -82,21 +86,29 @@ impl Application {
     }
 
     fn recognise(&mut self, direction: Direction, ts: Timestamp, octets: &[u8], out: &mut Output<'_>) -> usize {
-        match http::probe(octets) {
+        let http2 = matches!(self, Self::Unknown) && agreed_on_http2(out) && !octets.is_empty();
+        let kind = match http::probe(octets) {
+            Probe::Http2Preface => Kind::Http2,
+            _ if http2 => Kind::Http2,
+            Probe::Request | Probe::Response => Kind::Http1,
             Probe::NeedMore if octets.len() < MAX_SHORT && !octets.is_empty() => {
                 *self = Self::Short(Box::new(Short { direction, ts, octets: octets.to_vec() }));
-                octets.len()
+                return octets.len();
             }
+            Probe::Unknown if looks_like_frames(octets, direction) => Kind::Http2Midway,
             Probe::Unknown | Probe::NeedMore => {
                 *self = Self::Opaque;
-                0
+                return 0;
             }
-            Probe::Request | Probe::Response | Probe::Http2Preface => {
-                *self = Self::Http(Box::default());
-                self.data(direction, ts, octets, out)
-            }
-        }
+        };
+        *self = Self::Http(Box::new(http::Connection::new(kind)));
+        self.data(direction, ts, octets, out)
     }
+}
+
+/// Whether the TLS handshake settled on HTTP/2.
+fn agreed_on_http2(out: &Output<'_>) -> bool {
+    out.flow.tls.is_some_and(|tls| tls.alpn.as_deref() == Some("h2"))
 }
 
 /// Octets after which a stream that still cannot be told is taken for something else: longer than any method with its target's

@@ -230,6 +230,11 @@ fn client_by(side: Side, octets: &[u8]) -> Option<Side> {
     match (looks(octets), http::probe(octets)) {
         (Looks::Tls(Some(Role::Client)), _) | (Looks::Other, Probe::Request | Probe::Http2Preface) => Some(side),
         (Looks::Tls(Some(Role::Server)), _) | (Looks::Other, Probe::Response) => Some(side.reverse()),
+        // HTTP/2 joined midway.
+        (Looks::Other, Probe::Unknown) => match http::h2::resync::sender(octets)? {
+            Direction::ClientToServer => Some(side),
+            Direction::ServerToClient => Some(side.reverse()),
+        },
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! HTTP messages to transactions.
 
+use std::time::Duration;
+
 use crate::Timestamp;
 use crate::flow::{Direction, FlowContext};
 use crate::sink::TransactionSink;
@@ -15,7 +17,7 @@ mod transaction;
 pub use h1::fuzz_h1;
 pub use head::{Header, Headers, REDACTED};
 pub use redact::{HEADERS as REDACTED_HEADERS, PARAMETERS as REDACTED_PARAMETERS};
-pub use transaction::{Body, Content, Host, Reasons, Request, Response, Rpc, Server, Transaction, Version};
+pub use transaction::{Body, Content, Host, Reasons, Request, Response, Rpc, Server, Stage, Transaction, Version};
 
 crate::counters! {
     /// What became of HTTP messages.
@@ -63,6 +65,34 @@ crate::counters! {
         bodies_undecoded,
         /// Header and query values redacted.
         values_redacted,
+        /// Records of transactions that go on; another one of the same transaction follows.
+        streams_announced,
+        /// HTTP/2 frames read.
+        h2_frames,
+        /// HTTP/2 frames that a loss or the end cut.
+        h2_frames_cut,
+        /// Times that HTTP/2 frames were found again after a loss, or by joining midway.
+        h2_resyncs,
+        /// CONTINUATION frames.
+        h2_continuations,
+        /// Header blocks over a limit (octets, CONTINUATION frames): cut, and the header table was forgotten.
+        h2_blocks_too_long,
+        /// Header blocks that are no HPACK, or that refer to what cannot be there.
+        h2_blocks_malformed,
+        /// Header blocks on streams that were over, read for the header table's sake.
+        h2_blocks_late,
+        /// Octets of DATA on streams that were over.
+        h2_octets_late,
+        /// Header fields that nobody can know who did not see the whole connection.
+        h2_fields_unknown,
+        /// RST_STREAM frames.
+        h2_resets,
+        /// GOAWAY frames.
+        h2_goaways,
+        /// Streams emitted because too many were open, or held too much.
+        h2_streams_overflowed,
+        /// Streams of which no header block was seen; not emitted.
+        h2_streams_headless,
     }
 }
 
@@ -79,13 +109,43 @@ pub struct HttpConfig {
     /// Requests that may wait for their responses on an HTTP/1 connection (default 128: the deepest pipelines of load
     /// generators). Counted in `requests_overflowed`.
     pub max_outstanding: usize,
+    /// How long a transaction may go on after its response began before it is announced with what there is of it (default
+    /// 10 s: nearly all are over by then; server-sent events, watches and tunnels are not). Counted in `streams_announced`.
+    pub stream_after: Duration,
+    /// Streams that may be open on an HTTP/2 connection (default 4,096: servers allow 100 to 1,000). Counted in
+    /// `h2_streams_overflowed`.
+    pub max_streams: usize,
+    /// Octets that the open streams of an HTTP/2 connection may hold, heads and kept bodies (default 4 MiB: a thousand
+    /// streams with usual heads). Counted in `h2_streams_overflowed`.
+    pub max_streams_held: usize,
+    /// Octets of an HTTP/2 header block, compressed, and of a frame that is needed whole (default 262,144: four times
+    /// `max_head`). Counted in `h2_blocks_too_long`.
+    pub max_header_block: usize,
+    /// CONTINUATION frames of a header block (default 64: with full frames, four times `max_header_block`). Counted in
+    /// `h2_blocks_too_long`.
+    pub max_continuations: u32,
+    /// Octets kept of an HTTP/2 header table, for each direction (default 65,536: the largest that browsers allow). What is
+    /// over is forgotten and, where it is used, counted in `h2_fields_unknown`.
+    pub max_header_table: usize,
     /// Whether credentials are replaced by `REDACTED` (default true).
     pub redact: bool,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { body_limit: 0, max_head: 65_536, max_fields: 256, max_outstanding: 128, redact: true }
+        Self {
+            body_limit: 0,
+            max_head: 65_536,
+            max_fields: 256,
+            max_outstanding: 128,
+            stream_after: Duration::from_secs(10),
+            max_streams: 4_096,
+            max_streams_held: 4 << 20,
+            max_header_block: 262_144,
+            max_continuations: 64,
+            max_header_table: 65_536,
+            redact: true,
+        }
     }
 }
 
@@ -153,6 +213,10 @@ pub enum Kind {
     /// HTTP/1.0 or HTTP/1.1.
     #[default]
     Http1,
+    /// HTTP/2 from the client preface on (from anywhere, where the flow is `midstream`).
+    Http2,
+    /// HTTP/2 of which the beginning was not seen.
+    Http2Midway,
 }
 
 /// One connection's HTTP, either version.
@@ -163,8 +227,10 @@ pub enum Kind {
 pub struct Connection(Inner);
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every connection is HTTP/1, and has no need of a box")]
 enum Inner {
     H1(h1::Connection),
+    H2(Box<h2::Connection>),
 }
 
 impl Connection {
@@ -172,6 +238,8 @@ impl Connection {
     pub fn new(kind: Kind) -> Self {
         match kind {
             Kind::Http1 => Self(Inner::H1(h1::Connection::default())),
+            Kind::Http2 => Self(Inner::H2(Box::default())),
+            Kind::Http2Midway => Self(Inner::H2(Box::new(h2::Connection::midway()))),
         }
     }
 
@@ -180,6 +248,7 @@ impl Connection {
     pub fn data(&mut self, direction: Direction, ts: Timestamp, bytes: &[u8], out: &mut Output<'_>) -> Next {
         match &mut self.0 {
             Inner::H1(connection) => connection.data(direction, ts, bytes, out),
+            Inner::H2(connection) => connection.data(direction, ts, bytes, out),
         }
     }
 
@@ -187,6 +256,7 @@ impl Connection {
     pub fn gap(&mut self, direction: Direction, ts: Timestamp, lost: Lost, out: &mut Output<'_>) {
         match &mut self.0 {
             Inner::H1(connection) => connection.gap(direction, ts, lost, out),
+            Inner::H2(connection) => connection.gap(direction, ts, lost, out),
         }
     }
 
@@ -194,6 +264,7 @@ impl Connection {
     pub fn end(&mut self, direction: Direction, ts: Timestamp, how: StreamEnd, out: &mut Output<'_>) {
         match &mut self.0 {
             Inner::H1(connection) => connection.end(direction, ts, how, out),
+            Inner::H2(connection) => connection.end(direction, ts, how, out),
         }
     }
 
@@ -201,6 +272,7 @@ impl Connection {
     pub fn finish(&mut self, ts: Timestamp, out: &mut Output<'_>) {
         match &mut self.0 {
             Inner::H1(connection) => connection.finish(ts, out),
+            Inner::H2(connection) => connection.finish(ts, out),
         }
     }
 
@@ -208,6 +280,7 @@ impl Connection {
     fn heap(&self) -> usize {
         match &self.0 {
             Inner::H1(connection) => connection.heap(),
+            Inner::H2(connection) => connection.heap(),
         }
     }
 
@@ -215,6 +288,7 @@ impl Connection {
     pub fn trim(&mut self) {
         match &mut self.0 {
             Inner::H1(connection) => connection.trim(),
+            Inner::H2(connection) => connection.trim(),
         }
     }
 }

@@ -4,9 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::h2::frame::ErrorCode;
 use super::head::{Header, Headers};
 use crate::Timestamp;
-use crate::flow::FlowContext;
+use crate::flow::{Direction, FlowContext};
 
 /// A finished transaction, lent to the sink. At least one of `request` and `response` is there.
 #[derive(Debug)]
@@ -29,14 +30,30 @@ pub struct Transaction<'a> {
     pub response: Option<Response<'a>>,
     /// What the call means to an RPC framework.
     pub rpc: Option<Rpc<'a>>,
+    /// Who gave the HTTP/2 stream up, and why.
+    pub reset: Option<(Direction, ErrorCode)>,
+    /// Whether this is all that comes of it.
+    pub stage: Stage,
     /// What is missing or doubtful; empty when the transaction is whole.
     pub reasons: Reasons,
+}
+
+/// Whether a transaction comes in one record or in two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// In one, when it is over.
+    #[default]
+    Whole,
+    /// It has gone on for long and still does: another record with the same index follows.
+    Open,
+    /// It went on for long, and a record with the same index came before.
+    Rest,
 }
 
 /// A request, after redaction.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// The method as it was sent.
+    /// The method as it was sent; empty when it is not known.
     pub method: &'a [u8],
     /// The scheme that an absolute-form target or `:scheme` names.
     pub scheme: Option<&'a [u8]>,
@@ -48,10 +65,16 @@ pub struct Request<'a> {
     pub query: Option<&'a [u8]>,
     /// Values in `query` were replaced.
     pub query_redacted: bool,
+    /// The protocol that an extended CONNECT asks for (RFC 8441).
+    pub protocol: Option<&'a [u8]>,
+    /// The server made the request up (RFC 9113 section 8.4).
+    pub pushed: bool,
     /// Header fields.
     pub headers: Headers<'a>,
     /// Trailer fields.
     pub trailers: Headers<'a>,
+    /// HTTP/2 header fields that nobody can know who did not see the whole connection.
+    pub unknown_fields: u32,
     /// Octets of the body, transfer coding removed and content coding not.
     pub body_size: u64,
     /// The body, where bodies are kept and it is not empty.
@@ -61,12 +84,14 @@ pub struct Request<'a> {
 /// A final response, after redaction.
 #[derive(Debug)]
 pub struct Response<'a> {
-    /// The status code, 100 to 999.
+    /// The status code, 100 to 999; 0 when it is not known.
     pub status: u16,
     /// Header fields.
     pub headers: Headers<'a>,
     /// Trailer fields.
     pub trailers: Headers<'a>,
+    /// HTTP/2 header fields that nobody can know who did not see the whole connection.
+    pub unknown_fields: u32,
     /// Octets of the body, transfer coding removed and content coding not.
     pub body_size: u64,
     /// The body, where bodies are kept and it is not empty.
@@ -169,6 +194,8 @@ reasons! {
     STREAM_RESET = 12 "stream_reset",
     /// Too many requests were outstanding, or too many streams were open.
     OVERFLOW = 13 "overflow",
+    /// It goes on: this is what there is of it so far.
+    STILL_OPEN = 14 "still_open",
 }
 
 impl Reasons {

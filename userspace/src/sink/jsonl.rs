@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use super::TransactionSink;
 use super::json::{self, key};
-use crate::flow::FlowContext;
-use crate::http::{Body, Content, Headers, Host, Request, Response, Transaction};
+use crate::flow::{Direction, FlowContext};
+use crate::http::{Body, Content, Headers, Host, Request, Response, Stage, Transaction};
 use crate::tls::{CipherSuite, ProtocolVersion, Session};
 use crate::wire::{Outer, TunnelKind};
 
@@ -180,6 +180,7 @@ fn write_transaction(buf: &mut Vec<u8>, transaction: &Transaction<'_>, order: &m
         }
         write_fields(buf, b",\"http.request.header.", &request.headers, order);
         write_fields(buf, b",\"plaintap.request.trailer.", &request.trailers, order);
+        write_unknown(buf, ",\"plaintap.request.unknown_headers\":", request.unknown_fields);
         key!(buf, "http.request.body.size");
         json::number(buf, request.body_size);
         write_body(buf, "http.request.body.content", "plaintap.request.body.", request.body);
@@ -217,6 +218,19 @@ fn write_transaction(buf: &mut Vec<u8>, transaction: &Transaction<'_>, order: &m
         key!(buf, "plaintap.key.wait_ns");
         json::number(buf, saturating_nanos(tls.key_wait));
     }
+    if let Some((direction, code)) = transaction.reset {
+        key!(buf, "plaintap.reset.by");
+        json::string(buf, if direction == Direction::ClientToServer { b"client" } else { b"server" });
+        key!(buf, "plaintap.reset.code");
+        match code.name() {
+            Some(name) => json::string(buf, name.as_bytes()),
+            None => json::string(buf, format!("{:#x}", code.0).as_bytes()),
+        }
+    }
+    if transaction.stage != Stage::Whole {
+        key!(buf, "plaintap.stream");
+        json::boolean(buf, true);
+    }
     key!(buf, "plaintap.complete");
     json::boolean(buf, transaction.reasons.is_empty());
     if !transaction.reasons.is_empty() {
@@ -229,13 +243,8 @@ fn write_transaction(buf: &mut Vec<u8>, transaction: &Transaction<'_>, order: &m
 
 /// Method and target. A method that OpenTelemetry does not know is `_OTHER`, with its name beside.
 fn write_request_line(buf: &mut Vec<u8>, transaction: &Transaction<'_>, request: &Request<'_>) {
-    key!(buf, "http.request.method");
-    if Transaction::KNOWN_METHODS.iter().any(|known| known.as_bytes() == request.method) {
-        json::string(buf, request.method);
-    } else {
-        buf.extend_from_slice(b"\"_OTHER\"");
-        key!(buf, "http.request.method_original");
-        json::string(buf, request.method);
+    if !request.method.is_empty() {
+        write_method(buf, request);
     }
     key!(buf, "url.scheme");
     json::string(buf, transaction.scheme());
@@ -247,13 +256,35 @@ fn write_request_line(buf: &mut Vec<u8>, transaction: &Transaction<'_>, request:
         key!(buf, "url.query");
         json::string(buf, query);
     }
+    if let Some(protocol) = request.protocol {
+        key!(buf, "plaintap.request.protocol");
+        json::string(buf, protocol);
+    }
+    if request.pushed {
+        key!(buf, "plaintap.request.pushed");
+        json::boolean(buf, true);
+    }
+}
+
+fn write_method(buf: &mut Vec<u8>, request: &Request<'_>) {
+    key!(buf, "http.request.method");
+    if Transaction::KNOWN_METHODS.iter().any(|known| known.as_bytes() == request.method) {
+        json::string(buf, request.method);
+    } else {
+        buf.extend_from_slice(b"\"_OTHER\"");
+        key!(buf, "http.request.method_original");
+        json::string(buf, request.method);
+    }
 }
 
 fn write_response(buf: &mut Vec<u8>, response: &Response<'_>, order: &mut Vec<u32>) {
     write_fields(buf, b",\"http.response.header.", &response.headers, order);
     write_fields(buf, b",\"plaintap.response.trailer.", &response.trailers, order);
-    key!(buf, "http.response.status_code");
-    json::number(buf, u64::from(response.status));
+    if response.status != 0 {
+        key!(buf, "http.response.status_code");
+        json::number(buf, u64::from(response.status));
+    }
+    write_unknown(buf, ",\"plaintap.response.unknown_headers\":", response.unknown_fields);
     key!(buf, "http.response.body.size");
     json::number(buf, response.body_size);
     write_body(buf, "http.response.body.content", "plaintap.response.body.", response.body);
@@ -262,6 +293,14 @@ fn write_response(buf: &mut Vec<u8>, response: &Response<'_>, order: &mut Vec<u3
         buf.push(b'"');
         json::number(buf, u64::from(response.status));
         buf.push(b'"');
+    }
+}
+
+/// How many header fields cannot be known.
+fn write_unknown(buf: &mut Vec<u8>, key: &str, fields: u32) {
+    if fields > 0 {
+        buf.extend_from_slice(key.as_bytes());
+        json::number(buf, u64::from(fields));
     }
 }
 

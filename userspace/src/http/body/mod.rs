@@ -113,6 +113,11 @@ impl Kept {
         Some(Body { content, truncated: self.truncated })
     }
 
+    /// Octets kept.
+    pub(crate) fn len(&self) -> usize {
+        self.raw.len() + self.decoded.len()
+    }
+
     /// Empties it and keeps its buffers, unless they have grown past `keep` octets.
     pub(crate) fn reset(&mut self, keep: usize) {
         self.raw.clear();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::super::head::Head;
-use super::super::transaction::{Reasons, Request, Response, Transaction, Version};
+use super::super::transaction::{Reasons, Request, Response, Stage, Transaction, Version};
 use super::super::{Output, body};
 use crate::Timestamp;
 
@@ -80,6 +80,8 @@ impl Exchange {
             request: request.map(Message::as_request),
             response: response.map(Message::as_response),
             rpc: None,
+            reset: None,
+            stage: Stage::Whole,
             reasons,
         });
     }
@@ -104,8 +106,11 @@ impl Message {
             path: head.path.map(|span| head.octets(span)),
             query: head.query.map(|span| head.octets(span)),
             query_redacted: head.query_redacted,
+            protocol: None,
+            pushed: false,
             headers: head.headers(),
             trailers: head.trailers(),
+            unknown_fields: 0,
             body_size: self.size,
             body: self.kept.body(),
         }
@@ -116,6 +121,7 @@ impl Message {
             status: self.head.status,
             headers: self.head.headers(),
             trailers: self.head.trailers(),
+            unknown_fields: 0,
             body_size: self.size,
             body: self.kept.body(),
         }

@@ -21,6 +21,7 @@ pub fn fuzz_h1(data: &[u8]) -> Vec<u8> {
         max_fields: 4,
         max_outstanding: 4,
         redact: switches & 4 == 0,
+        ..HttpConfig::default()
     };
     let outer = Outer::default();
     let end = |port| Endpoint { addr: [127, 0, 0, 1].into(), port };

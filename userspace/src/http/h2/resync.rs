@@ -106,10 +106,38 @@ impl Hunt {
     }
 }
 
-/// Whether octets look like the frames of a sender of which nothing is known: for connections whose protocol is not known.
+/// Whether octets look like the frames of a sender of whom nothing is known: for connections whose protocol is not known.
+/// A lone DATA frame does not count: its header is mostly zeros.
 pub fn looks_like_frames(octets: &[u8], direction: Direction) -> bool {
     let chain = Chain::follow(octets, &Expect::of(direction));
-    chain.len >= ENOUGH || chain.len > 0 && chain.reach == Reach::Exact
+    let lone_data = chain.len == 1 && octets.get(3) == Some(&FrameType::DATA.0);
+    chain.len >= ENOUGH || chain.len > 0 && chain.reach == Reach::Exact && !lone_data
+}
+
+/// Who sends these octets, if they look like frames that only a client or only a server sends: a header block that begins
+/// with a pseudo-header field of the static table, requests' or responses'.
+pub fn sender(octets: &[u8]) -> Option<Direction> {
+    let looks = |direction| looks_like_frames(octets, direction);
+    if !looks(Direction::ClientToServer) && !looks(Direction::ServerToClient) {
+        return None;
+    }
+    let mut rest = octets;
+    while let Some((header, tail)) = rest.split_first_chunk::<HEADER_LEN>() {
+        let header = FrameHeader::parse(header);
+        let payload = tail.get(..header.len as usize)?;
+        if header.frame_type == FrameType::HEADERS {
+            let fragment = header.block_fragment(payload, true).ok()?;
+            return match fragment.octets.first()? {
+                // :authority, :method, :path and :scheme, indexed or as names of literals.
+                0x82..=0x87 | 0x41..=0x47 | 0x01..=0x07 | 0x11..=0x17 => Some(Direction::ClientToServer),
+                // :status.
+                0x88..=0x8e | 0x48..=0x4e | 0x08..=0x0e | 0x18..=0x1e => Some(Direction::ServerToClient),
+                _ => None,
+            };
+        }
+        rest = &tail[payload.len()..];
+    }
+    None
 }
 
 /// Plausible headers in a row.

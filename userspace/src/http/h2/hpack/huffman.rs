@@ -50,8 +50,7 @@ pub fn encode(text: &[u8], out: &mut Vec<u8>) {
     let (mut window, mut bits) = (0_u64, 0);
     for &octet in text {
         let len = usize::from(LENGTHS[usize::from(octet)]);
-        let rank = SYMBOLS.iter().position(|&symbol| symbol == u16::from(octet)).expect("every octet has a code");
-        let code = CODES[len].first + rank as u64 - CODES[len].rank as u64;
+        let code = CODES[len].first + u64::from(RANKS[usize::from(octet)]) - CODES[len].rank as u64;
         window = window << len | code;
         bits += len;
         while bits >= 8 {
@@ -118,6 +117,18 @@ static SYMBOLS: [u16; 257] = {
         len += 1;
     }
     symbols
+};
+
+/// Where each symbol stands in `SYMBOLS`.
+#[cfg(any(test, feature = "testing"))]
+static RANKS: [u16; 257] = {
+    let mut ranks = [0; 257];
+    let mut rank = 0;
+    while rank < 257 {
+        ranks[SYMBOLS[rank] as usize] = rank as u16;
+        rank += 1;
+    }
+    ranks
 };
 
 /// By the next `FAST_BITS` bits: the code's length in the upper octet and its symbol in the lower; 0 for longer codes.

@@ -1,0 +1,435 @@
+//! What frames do to streams: heads, bodies, ends, and the way out.
+
+use super::block::{Block, Filled};
+use super::frame::{ErrorCode, Flags, FrameHeader, StreamId};
+use super::hpack::{Decoded, Field, HpackError};
+use super::state::{State, gap_reason};
+use super::stream::{Message, Stream};
+use crate::Timestamp;
+use crate::flow::Direction::{self, ClientToServer, ServerToClient};
+use crate::http::transaction::Stage;
+use crate::http::{Output, Reasons, redact};
+
+impl State {
+    /// Decodes a header block of `direction` and puts it where it belongs. `cut`: its end is missing, and why.
+    pub(super) fn header_block(
+        &mut self,
+        direction: Direction,
+        ts: Timestamp,
+        block: &Block,
+        octets: &[u8],
+        cut: Option<Reasons>,
+        out: &mut Output<'_>,
+    ) {
+        let id = block.promised.unwrap_or(block.stream);
+        // A promise is a request that the server writes.
+        let speaker = if block.promised.is_some() { ClientToServer } else { direction };
+        let wanted = !self.streams.is_over(id) && (direction == ServerToClient || id.is_client_initiated());
+        if wanted {
+            self.make_room(id, out);
+            self.note(id);
+        }
+        let (Some(hpack), scratch, streams) = self.decoder(direction) else { return };
+        let mut unwanted = Message::default();
+        let mut stream = wanted.then(|| streams.open(id));
+        let mut place = stream.as_ref().map_or(Place::Nowhere, |stream| stream.place_for(block, speaker));
+        let message = stream.as_mut().map_or(&mut unwanted, |stream| stream.message(speaker));
+        match place {
+            Place::Head => message.forget_head(),
+            Place::Trailers => message.head.begin_trailers(),
+            Place::Unclear | Place::Nowhere => {}
+        }
+        let mut filled = Filled::default();
+        let take = |field: Field<'_>| {
+            filled.fields += 1;
+            if matches!(place, Place::Unclear) {
+                place = message.place_by(&field, filled.fields);
+            }
+            match place {
+                Place::Head | Place::Trailers => message.take_field(field, out.config, &mut filled),
+                Place::Unclear => filled.unknown += u32::from(field.name.is_none()),
+                Place::Nowhere => {}
+            }
+        };
+        let decoded = match cut {
+            None => hpack.decode(octets, scratch, take),
+            Some(_) => Ok(hpack.decode_prefix(octets, scratch, take)),
+        };
+        let outcome = Outcome { decoded, filled, cut, place };
+        match stream {
+            None => out.stats.h2_blocks_late += 1,
+            Some(stream) => {
+                stream.pushed |= block.promised.is_some();
+                stream.take_block(speaker, ts, block, &outcome, out);
+            }
+        }
+        let lawless = decoded.map_or(true, |decoded| decoded.beyond_table > 0);
+        out.stats.h2_blocks_malformed += u64::from(lawless);
+        if wanted {
+            self.account(id);
+            self.after(id, out);
+        }
+    }
+
+    /// Takes octets of a DATA frame.
+    pub(super) fn data(
+        &mut self,
+        direction: Direction,
+        ts: Timestamp,
+        header: FrameHeader,
+        octets: &[u8],
+        last: bool,
+        out: &mut Output<'_>,
+    ) {
+        let id = header.stream;
+        if self.streams.is_over(id) {
+            out.stats.h2_octets_late += octets.len() as u64;
+            return;
+        }
+        if self.streams.get(id).is_none() {
+            // Its head may have been missed; else nobody may send this.
+            let missed = self.midstream || self.side(direction).gaps;
+            if !missed || direction == ClientToServer && !id.is_client_initiated() {
+                out.stats.malformed += u64::from(last);
+                return;
+            }
+            self.make_room(id, out);
+            self.note(id);
+        }
+        let body_limit = out.config.body_limit;
+        let stream = self.streams.open(id);
+        let message = stream.message(direction);
+        message.begin(ts);
+        message.last = ts;
+        message.size += octets.len() as u64;
+        if body_limit > 0 && message.headed {
+            message.kept.extend(octets, &message.head, body_limit);
+            self.account(id);
+        }
+        if last && header.flags.has(Flags::END_STREAM) {
+            self.streams.open(id).message(direction).done = true;
+            self.after(id, out);
+        }
+    }
+
+    /// Takes note that octets of a DATA frame's body are missing.
+    pub(super) fn body_lost(&mut self, direction: Direction, header: FrameHeader, octets: u64) {
+        if let Some(stream) = self.streams.get(header.stream) {
+            stream.reasons.insert(gap_reason(direction));
+            let message = stream.message(direction);
+            message.size = message.size.saturating_add(octets);
+            message.kept.cut();
+        }
+    }
+
+    /// A stream is given up.
+    pub(super) fn reset(
+        &mut self,
+        direction: Direction,
+        ts: Timestamp,
+        id: StreamId,
+        code: ErrorCode,
+        out: &mut Output<'_>,
+    ) {
+        out.stats.h2_resets += 1;
+        let Some(stream) = self.streams.get(id) else { return };
+        let message = stream.message(direction);
+        message.last = message.last.max(ts);
+        // A server that needs no more of a request says so when its response is whole (RFC 9113 section 8.1).
+        let in_order = direction == ServerToClient && code == ErrorCode::NO_ERROR && stream.response.done;
+        stream.reset = Some((direction, code));
+        self.close(id, if in_order { Reasons::NONE } else { Reasons::STREAM_RESET }, out);
+    }
+
+    /// Flags every stream whose message of `direction` has not ended; emits those of which no more is to be waited for.
+    pub(super) fn flag_unfinished(&mut self, direction: Direction, reason: Reasons, out: &mut Output<'_>) {
+        let mut done = Vec::new();
+        for stream in self.streams.iter_mut() {
+            if stream.message(direction).done {
+                continue;
+            }
+            stream.reasons.insert(reason);
+            let message = stream.message(direction);
+            message.kept.cut();
+            message.end_lost = true;
+            if message.may_be_interim() {
+                message.doubt_head();
+            }
+            if stream.is_done() {
+                done.push(stream.id);
+            }
+        }
+        for id in done {
+            self.close(id, Reasons::NONE, out);
+        }
+    }
+
+    /// Emits what is open: the connection is over.
+    pub(super) fn close_all(&mut self, out: &mut Output<'_>) {
+        while let Some(id) = self.streams.oldest() {
+            self.close(id, Reasons::CLOSED_EARLY, out);
+        }
+    }
+
+    /// Announces streams that have gone on for long (server-sent events, long polls, watches).
+    pub(super) fn announce(&mut self, ts: Timestamp, out: &mut Output<'_>) {
+        if self.next_announcement.is_none_or(|due| ts < due) {
+            return;
+        }
+        self.next_announcement = None;
+        for stream in self.streams.iter_mut() {
+            let Some(due) = stream.due(out) else { continue };
+            if ts < due {
+                self.next_announcement = Some(self.next_announcement.map_or(due, |next| next.min(due)));
+            } else if stream.emit(self.emitted, Stage::Open, out) {
+                stream.announced = Some(self.emitted);
+                self.emitted += 1;
+            }
+        }
+    }
+
+    /// What is to be done when a stream has changed.
+    fn after(&mut self, id: StreamId, out: &mut Output<'_>) {
+        let Some(stream) = self.streams.get(id) else { return };
+        if stream.is_done() {
+            self.close(id, Reasons::NONE, out);
+        } else if let Some(due) = stream.due(out) {
+            self.next_announcement = Some(self.next_announcement.map_or(due, |next| next.min(due)));
+        }
+    }
+
+    /// Ends a stream and emits it.
+    fn close(&mut self, id: StreamId, reason: Reasons, out: &mut Output<'_>) {
+        let Some(mut stream) = self.streams.close(id) else { return };
+        self.held = self.held.saturating_sub(stream.held);
+        if stream.response.may_be_interim() && !stream.response.done {
+            stream.response.doubt_head();
+        }
+        let mut reasons = stream.reasons;
+        if !stream.is_done() {
+            reasons.insert(reason);
+        }
+        for (direction, truncated) in
+            [(ClientToServer, Reasons::REQUEST_BODY_TRUNCATED), (ServerToClient, Reasons::RESPONSE_BODY_TRUNCATED)]
+        {
+            let gaps = self.side(direction).gaps;
+            let message = stream.message(direction);
+            if message.seen && !message.done && reason != Reasons::NONE {
+                message.kept.cut();
+                reasons.insert(truncated);
+            }
+            // The head of a request always comes first: where it is missing, something was lost.
+            let head_due = direction == ClientToServer || message.seen || message.size > 0;
+            if head_due && !message.headed {
+                reasons.insert(if gaps { gap_reason(direction) } else { Reasons::NONE });
+                reasons.insert(if self.midstream { Reasons::MIDSTREAM } else { Reasons::NONE });
+            }
+        }
+        stream.reasons = reasons;
+        let (index, stage) = match stream.announced {
+            Some(index) => (index, Stage::Rest),
+            None => (self.emitted, Stage::Whole),
+        };
+        if stream.emit(index, stage, out) && stage == Stage::Whole {
+            self.emitted += 1;
+        }
+        self.streams.recycle(stream);
+    }
+
+    /// Ends old streams where a new one would be over a limit.
+    fn make_room(&mut self, id: StreamId, out: &mut Output<'_>) {
+        if self.streams.get(id).is_some() {
+            return;
+        }
+        while self.streams.len() >= out.config.max_streams || self.held > out.config.max_streams_held {
+            let Some(oldest) = self.streams.oldest() else { return };
+            out.stats.h2_streams_overflowed += 1;
+            self.close(oldest, Reasons::OVERFLOW, out);
+        }
+    }
+
+    /// Counts anew what a stream holds.
+    fn account(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get(id) {
+            let before = std::mem::replace(&mut stream.held, 0);
+            let now = stream.footprint();
+            stream.held = now;
+            self.held = self.held.saturating_sub(before) + now;
+        }
+    }
+}
+
+/// Where a header block goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The message's head, a final or an interim one.
+    Head,
+    /// Its trailers.
+    Trailers,
+    /// The head was missed, or it may have been interim: only a field that is known can tell whether this is a head.
+    Unclear,
+    /// Nobody may send it.
+    Nowhere,
+}
+
+/// What came of a header block.
+#[derive(Debug)]
+struct Outcome {
+    decoded: Result<Decoded, HpackError>,
+    filled: Filled,
+    cut: Option<Reasons>,
+    place: Place,
+}
+
+impl Message {
+    /// Says where a header block goes, by a field of it: heads begin with pseudo-header fields, and trailers have none.
+    fn place_by(&mut self, field: &Field<'_>, position: u32) -> Place {
+        match field.name {
+            Some([b':', ..]) => {
+                self.forget_head();
+                Place::Head
+            }
+            Some(_) if position == 1 => {
+                self.head.begin_trailers();
+                Place::Trailers
+            }
+            _ => Place::Unclear,
+        }
+    }
+
+    fn forget_head(&mut self) {
+        let keep = self.head.buf.capacity();
+        self.head.reset(keep);
+        self.protocol = None;
+        self.unknown_fields = 0;
+        self.headed = false;
+    }
+
+    /// Whether the head of a response may be an interim one: its status is not known, and nothing has followed it.
+    fn may_be_interim(&self) -> bool {
+        self.headed && self.head.status == 0 && self.size == 0
+    }
+
+    /// Counts the fields of a head as unknown: they may be those of an interim response.
+    fn doubt_head(&mut self) {
+        self.unknown_fields = self.unknown_fields.saturating_add(self.head.fields.len() as u32);
+        self.head.fields.clear();
+    }
+
+    /// Takes note of when it began.
+    fn begin(&mut self, ts: Timestamp) {
+        if !self.seen && self.size == 0 {
+            self.first = ts;
+        }
+    }
+}
+
+impl Stream {
+    /// Says where a header block goes.
+    fn place_for(&self, block: &Block, speaker: Direction) -> Place {
+        let (message, from_start) = match speaker {
+            ClientToServer => (&self.request, false),
+            // A response cannot have begun before its request.
+            ServerToClient => (&self.response, self.request.headed && !self.reasons.contains(Reasons::RESPONSE_GAP)),
+        };
+        // Where the status is not known, the head may have been interim; but nothing but trailers follows a body.
+        let perhaps_interim = speaker == ServerToClient && message.may_be_interim();
+        match (message.headed, block.end_stream) {
+            _ if message.done => Place::Nowhere,
+            // Trailers end the stream.
+            (false, false) => Place::Head,
+            (false, true) if message.size > 0 => Place::Trailers,
+            (false, true) => {
+                if from_start {
+                    Place::Head
+                } else {
+                    Place::Unclear
+                }
+            }
+            (true, true) => {
+                if perhaps_interim {
+                    Place::Unclear
+                } else {
+                    Place::Trailers
+                }
+            }
+            (true, false) => {
+                if perhaps_interim {
+                    Place::Head
+                } else {
+                    Place::Nowhere
+                }
+            }
+        }
+    }
+
+    /// Takes note of a header block whose fields have been put into the message.
+    fn take_block(
+        &mut self,
+        speaker: Direction,
+        ts: Timestamp,
+        block: &Block,
+        outcome: &Outcome,
+        out: &mut Output<'_>,
+    ) {
+        let Outcome { decoded, filled, cut, place } = outcome;
+        let message = match speaker {
+            ClientToServer => &mut self.request,
+            ServerToClient => &mut self.response,
+        };
+        if *place == Place::Nowhere {
+            out.stats.malformed += 1;
+            self.reasons.insert(Reasons::MALFORMED);
+            message.done |= block.end_stream;
+            return;
+        }
+        if let Some(why) = cut {
+            self.reasons.insert(why.with(Reasons::HPACK_DESYNC));
+        }
+        if *place == Place::Head && matches!(message.head.status, 100..=199) && !block.end_stream {
+            out.stats.interim_responses += 1;
+            message.forget_head();
+            return;
+        }
+        message.begin(block.first);
+        message.last = ts;
+        if *place == Place::Unclear && message.headed {
+            message.doubt_head();
+        }
+        // Nobody can know what the fields of a block are that nobody can place.
+        let unknown = if *place == Place::Unclear { filled.fields } else { filled.unknown };
+        message.unknown_fields += unknown;
+        message.headed |= *place == Place::Head;
+        if !message.seen {
+            message.seen = true;
+            match speaker {
+                ClientToServer => out.stats.requests += 1,
+                ServerToClient => out.stats.responses += 1,
+            }
+        }
+        if out.config.redact {
+            match place {
+                Place::Head => redact::head(&mut message.head, out.stats),
+                _ => redact::trailers(&mut message.head, out.stats),
+            }
+        }
+        message.done |= block.end_stream || block.promised.is_some();
+        if filled.over {
+            out.stats.heads_too_large += 1;
+            self.reasons.insert(Reasons::HEAD_TOO_LARGE);
+        }
+        if unknown > 0 {
+            out.stats.h2_fields_unknown += u64::from(unknown);
+            self.reasons.insert(Reasons::HPACK_DESYNC);
+        }
+        if filled.malformed || decoded.is_err() {
+            self.reasons.insert(Reasons::MALFORMED);
+        }
+    }
+
+    /// When it is to be announced, if it is to be.
+    fn due(&self, out: &Output<'_>) -> Option<Timestamp> {
+        let goes_on = self.response.headed && self.announced.is_none();
+        goes_on.then(|| self.response.first.saturating_add(out.config.stream_after))
+    }
+}

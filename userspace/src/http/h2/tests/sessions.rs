@@ -1,0 +1,243 @@
+//! Nothing lost: everything must come out, however the octets are cut.
+
+use super::*;
+use crate::flow::Direction::{ClientToServer, ServerToClient};
+use crate::http::h2::frame::{FrameType, StreamId};
+use crate::testing::Rng;
+use crate::testing::h2::{HpackEncoder, Indexing, Manner, frame};
+
+const MANNER: Manner = Manner { requests: 40, concurrency: 12, max_body: 40_000 };
+
+#[test]
+fn random_sessions_come_out_as_they_were_said() {
+    for seed in 0..60 {
+        let session = Session::random(seed, MANNER);
+        let mut rig = Rig::new();
+        for (direction, octets) in session.records(&mut Rng::new(seed)) {
+            rig.data(direction, &octets);
+        }
+        assert_all(rig.finish(), &session, seed);
+        assert_eq!(rig.stats.malformed + rig.stats.h2_blocks_malformed + rig.stats.h2_blocks_late, 0);
+    }
+}
+
+#[test]
+fn splitting_changes_nothing() {
+    for seed in 0..20 {
+        let session = Session::random(seed, Manner { max_body: 3_000, ..MANNER });
+        let mut rng = Rng::new(seed);
+        let longest = *rng.pick(&[1, 2, 13, 700]);
+        let mut rig = Rig::new();
+        for (direction, octets) in &session.writes {
+            let mut rest = &octets[..];
+            while !rest.is_empty() {
+                let (slice, tail) = rest.split_at(rng.between(1, longest).min(rest.len()));
+                rig.data(*direction, slice);
+                rest = tail;
+            }
+        }
+        assert_all(rig.finish(), &session, seed);
+    }
+}
+
+/// A response may be captured before its request where the two directions come by different ways.
+#[test]
+fn the_order_between_directions_does_not_matter() {
+    for seed in 0..20 {
+        let session = Session::random(seed, Manner { requests: 12, ..MANNER });
+        for first in [ClientToServer, ServerToClient] {
+            let mut rig = Rig::new();
+            for turn in [first, first.reverse()] {
+                for (_, octets) in session.writes.iter().filter(|(direction, _)| *direction == turn) {
+                    rig.data(turn, octets);
+                }
+            }
+            let seen = rig.finish();
+            if first == ClientToServer {
+                assert_all(seen, &session, seed);
+            } else {
+                // A response that is whole is not kept to wait for its request.
+                assert!(seen.iter().all(|seen| session.streams.iter().any(|said| said.id == seen.said.id)));
+            }
+        }
+    }
+}
+
+/// A frame block by a fresh encoder.
+fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let (mut encoder, mut block) = (HpackEncoder::default(), Vec::new());
+    for (name, value) in fields {
+        encoder.field(name.as_bytes(), value.as_bytes(), Indexing::Without, false, &mut block);
+    }
+    block
+}
+
+fn frames(list: &[(FrameType, u8, u32, &[u8])]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for (frame_type, flags, stream, payload) in list {
+        frame(*frame_type, *flags, StreamId(*stream), payload, &mut octets);
+    }
+    octets
+}
+
+/// A connection that has begun.
+fn begun() -> Rig {
+    let mut rig = Rig::new();
+    let empty = Session::random(0, Manner { requests: 0, ..MANNER });
+    for (direction, octets) in &empty.writes {
+        rig.data(*direction, octets);
+    }
+    rig
+}
+
+const GET: &[(&str, &str)] = &[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/x?y=1")];
+
+#[test]
+fn a_reset_stream_is_emitted_at_once_and_what_is_still_under_way_is_dropped() {
+    let mut rig = begun();
+    rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 5, 1, &block(GET))]));
+    rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 4, 1, &block(&[(":status", "200")]))]));
+    rig.data(ServerToClient, &frames(&[(FrameType::DATA, 0, 1, b"abc")]));
+    rig.data(ClientToServer, &frames(&[(FrameType::RST_STREAM, 0, 1, &[0, 0, 0, 8])]));
+    assert_eq!(rig.sink.seen.len(), 1);
+    rig.data(
+        ServerToClient,
+        &frames(&[(FrameType::DATA, 0, 1, b"abc"), (FrameType::HEADERS, 5, 1, &block(&[("a", "b")]))]),
+    );
+    let seen = rig.finish();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].reasons, ["response_body_truncated", "stream_reset"]);
+    assert_eq!((seen[0].said.response.body, rig.stats.h2_octets_late, rig.stats.h2_blocks_late), (3, 3, 1));
+    let json = rig.json();
+    assert_eq!(json[0]["plaintap.reset.code"], "CANCEL");
+    assert_eq!(json[0]["plaintap.reset.by"], "client");
+    assert_eq!(json[0]["url.query"], "y=1");
+    assert_eq!(json[0]["network.protocol.version"], "2");
+}
+
+#[test]
+fn a_server_that_needs_no_more_of_a_request_does_not_make_it_incomplete() {
+    let mut rig = begun();
+    let post = &[(":method", "POST"), (":scheme", "https"), (":authority", "a"), (":path", "/up")];
+    rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 4, 1, &block(post)), (FrameType::DATA, 0, 1, b"part")]));
+    rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 5, 1, &block(&[(":status", "413")]))]));
+    rig.data(ServerToClient, &frames(&[(FrameType::RST_STREAM, 0, 1, &[0; 4])]));
+    let seen = rig.finish();
+    assert!(seen.len() == 1 && seen[0].reasons.is_empty(), "{seen:?}");
+}
+
+#[test]
+fn never_indexed_fields_are_redacted() {
+    let mut rig = begun();
+    rig.config.redact = true;
+    let mut octets = block(GET);
+    HpackEncoder::default().field(b"x-private", b"secret", Indexing::Never, true, &mut octets);
+    rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 5, 1, &octets)]));
+    let seen = rig.finish();
+    assert_eq!(seen[0].said.request.head.last().unwrap().1, b"REDACTED");
+    assert_eq!(rig.json()[0]["plaintap.redacted"], serde_json::json!(["http.request.header.x-private"]));
+}
+
+#[test]
+fn streams_left_at_the_end_come_out_in_their_order() {
+    let mut rig = begun();
+    for id in [1, 3, 5] {
+        rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 5, id, &block(GET))]));
+    }
+    rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 4, 3, &block(&[(":status", "200")]))]));
+    rig.end(ServerToClient, StreamEnd::Closed);
+    let seen = rig.finish();
+    let summary: Vec<_> = seen.iter().map(|seen| (seen.said.id, seen.reasons.join(" "))).collect();
+    assert_eq!(
+        summary,
+        [
+            (1, "no_response closed_early".to_owned()),
+            (3, "response_body_truncated closed_early".to_owned()),
+            (5, "no_response closed_early".to_owned())
+        ]
+    );
+}
+
+#[test]
+fn a_long_stream_is_announced_and_completed_under_one_index() {
+    let mut rig = begun();
+    rig.data(
+        ClientToServer,
+        &frames(&[(FrameType::HEADERS, 5, 1, &block(GET)), (FrameType::HEADERS, 5, 3, &block(GET))]),
+    );
+    let events = &[(":status", "200"), ("content-type", "text/event-stream")];
+    rig.data(
+        ServerToClient,
+        &frames(&[(FrameType::HEADERS, 4, 1, &block(events)), (FrameType::DATA, 0, 1, b"data: 1\n\n")]),
+    );
+    assert!(rig.sink.seen.is_empty());
+    rig.micros += 10_000_001;
+    rig.data(ServerToClient, &frames(&[(FrameType::DATA, 0, 1, b"data: 2\n\n")]));
+    assert_eq!((rig.sink.seen.len(), rig.sink.seen[0].stage), (1, Stage::Open));
+    rig.micros += 30_000_000;
+    rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 5, 3, &block(&[(":status", "204")]))]));
+    rig.data(ServerToClient, &frames(&[(FrameType::DATA, 1, 1, b"data: 3\n\n")]));
+    let seen = rig.finish();
+    let summary: Vec<_> =
+        seen.iter().map(|seen| (seen.said.id, seen.index, seen.stage, seen.said.response.body)).collect();
+    assert_eq!(summary, [(1, 0, Stage::Open, 18), (3, 1, Stage::Whole, 0), (1, 0, Stage::Rest, 27)]);
+    assert_eq!(seen[0].reasons, ["still_open"]);
+    assert!(seen[2].reasons.is_empty());
+    let json = rig.json();
+    assert_eq!(json[0]["plaintap.stream"], true);
+    assert!(!json[1].contains_key("plaintap.stream"));
+    assert_eq!(json[2]["plaintap.stream"], true);
+}
+
+#[test]
+fn limits_hold_and_are_counted() {
+    let mut rig = begun();
+    rig.config.max_streams = 3;
+    for id in [1, 3, 5, 7] {
+        rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 5, id, &block(GET))]));
+    }
+    assert_eq!((rig.sink.seen.len(), rig.stats.h2_streams_overflowed), (1, 1));
+    assert_eq!(rig.sink.seen[0].reasons, ["no_response", "overflow"]);
+    // The response of the stream that was given up is no transaction of its own.
+    rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 5, 1, &block(&[(":status", "200")]))]));
+    assert_eq!((rig.sink.seen.len(), rig.stats.h2_blocks_late), (1, 1));
+    // Heads.
+    rig.config.max_fields = 2;
+    let many = [GET, &[("a", "1"), ("b", "2"), ("c", "3")]].concat();
+    rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 5, 9, &block(&many))]));
+    rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 5, 9, &block(&[(":status", "200")]))]));
+    assert_eq!(rig.sink.seen.last().unwrap().reasons, ["head_too_large"]);
+    assert_eq!(rig.stats.heads_too_large, 1);
+}
+
+#[test]
+fn a_flood_of_continuations_is_cut_and_counted() {
+    let mut rig = begun();
+    rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 1, 1, &block(GET))]));
+    for _ in 0..100_000 {
+        rig.data(
+            ClientToServer,
+            &frames(&[(FrameType::CONTINUATION, 0, 1, &block(&[("x-flood", "aaaaaaaaaaaaaaaaaaaaaaaaaa")]))]),
+        );
+    }
+    assert_eq!((rig.stats.h2_continuations, rig.stats.h2_blocks_too_long), (100_000, 1));
+    rig.data(ClientToServer, &frames(&[(FrameType::CONTINUATION, 4, 1, &[])]));
+    rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 5, 1, &block(&[(":status", "200")]))]));
+    let seen = rig.finish();
+    assert_eq!(seen[0].reasons, ["head_too_large", "hpack_desync"]);
+    assert_eq!(seen[0].said.request.head[..1], [(b":method".to_vec(), b"GET".to_vec())]);
+}
+
+#[test]
+fn what_streams_hold_is_bounded() {
+    let mut rig = begun();
+    rig.config.max_streams_held = 100_000;
+    let large = "v".repeat(10_000);
+    let head = [GET, &[("x-large", large.as_str())]].concat();
+    for id in 0..1_000 {
+        rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 5, id * 2 + 1, &block(&head))]));
+    }
+    let emitted = rig.sink.seen.len();
+    assert!((985..=992).contains(&emitted), "{emitted}");
+    assert_eq!(rig.stats.h2_streams_overflowed, emitted as u64);
+}
