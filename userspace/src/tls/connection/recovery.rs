@@ -107,7 +107,7 @@ impl Connection {
             buffer,
             position: 0,
             tail: Vec::new(),
-            octets: 0,
+            octets: lost.octets(),
             cut_fragment: None,
             lost,
         }));

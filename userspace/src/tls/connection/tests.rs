@@ -1,1 +1,443 @@
+//! Connections of rustls peers, fed to the observer with keys that come late, in part, wrong or never, and with octets lost.
 
+use std::time::Duration;
+
+use plaintap_keystore::keylog::load_keylog;
+use plaintap_keystore::{KeySource, Reader, Store};
+
+use super::*;
+use crate::flow::Endpoint;
+use crate::http::Transaction;
+use crate::testing::session::{Conversation, Peers, Profile, Resumption, Step};
+use crate::wire::Outer;
+
+use Direction::{ClientToServer, ServerToClient};
+
+/// One observed connection.
+struct Bench {
+    connection: Connection,
+    store: Store,
+    reader: Reader,
+    shared: TlsShared,
+    http_stats: HttpStats,
+    heard: Heard,
+    now: u64,
+}
+
+/// What came out, by direction, and how the session went.
+#[derive(Debug, Default)]
+struct Heard {
+    plaintext: [Vec<u8>; 2],
+    outcome: Option<Outcome>,
+    undecrypted: u64,
+    resumed: Option<bool>,
+    wait: Option<Duration>,
+}
+
+impl TransactionSink for Heard {
+    fn transaction(&mut self, _: &Transaction<'_>) {}
+
+    fn session(&mut self, session: &Session<'_>) {
+        self.outcome = Some(session.outcome);
+        self.undecrypted = session.undecrypted_bytes;
+        self.resumed = session.resumed;
+        self.wait = session.key.map(|(_, wait)| wait);
+        let counted = session.client_app_data_bytes + session.server_app_data_bytes;
+        assert_eq!(counted, self.plaintext.iter().map(|octets| octets.len() as u64).sum::<u64>());
+    }
+
+    fn app_data(&mut self, _: &FlowContext<'_>, direction: Direction, octets: &[u8]) {
+        self.plaintext[direction as usize].extend_from_slice(octets);
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(TlsConfig::default(), &Store::default())
+    }
+
+    fn with(config: TlsConfig, store: &Store) -> Self {
+        Self {
+            connection: Connection::new(Timestamp::ZERO),
+            store: store.clone(),
+            reader: store.reader().unwrap(),
+            shared: TlsShared::new(config),
+            http_stats: HttpStats::default(),
+            heard: Heard::default(),
+            now: 0,
+        }
+    }
+
+    fn work(&mut self, work: impl FnOnce(&mut Connection, Timestamp, &mut TlsContext<'_>)) {
+        let end = |port| Endpoint { addr: [10, 0, 0, 1].into(), port };
+        let outer = Outer::default();
+        let flow = FlowContext {
+            client: end(40_000),
+            server: end(443),
+            id: 1,
+            interface: None,
+            outer: &outer,
+            tls: None,
+            f5: None,
+            midstream: false,
+        };
+        let mut context = TlsContext {
+            flow: &flow,
+            token: 7,
+            keys: Keys { reader: &mut self.reader, store: &self.store, store_now: Duration::ZERO },
+            shared: &mut self.shared,
+            http_config: &HttpConfig::default(),
+            http_stats: &mut self.http_stats,
+            sink: &mut self.heard,
+        };
+        work(&mut self.connection, Timestamp::from_nanos(self.now), &mut context);
+    }
+
+    fn send(&mut self, direction: Direction, octets: &[u8]) {
+        let mut octets = octets.to_vec();
+        self.now += 1_000;
+        self.work(|connection, ts, context| connection.data(direction, ts, &mut octets, context));
+    }
+
+    fn lose(&mut self, direction: Direction, len: usize) {
+        self.work(|connection, ts, context| connection.gap(direction, ts, len as u64, context));
+    }
+
+    /// Sends all flights, cut into segments of `mss` octets.
+    fn play(&mut self, conversation: &Conversation, mss: usize) {
+        for flight in &conversation.flights {
+            flight.bytes.chunks(mss).for_each(|segment| self.send(flight.direction, segment));
+        }
+    }
+
+    /// Loads key-log lines, and wakes the connection if it waits for one of them.
+    fn learn(&mut self, keylog: &str) {
+        load_keylog(&self.store, keylog.as_bytes(), KeySource::File, Duration::ZERO);
+        while self.reader.poll_wake().is_some() {
+            self.work(|connection, ts, context| connection.wake(ts, context));
+        }
+    }
+
+    fn finish(mut self) -> (Heard, TlsStats) {
+        self.work(|connection, ts, context| connection.finish(ts, [0, 0], context));
+        let stats = self.shared.stats;
+        let outcomes = stats.records_plain
+            + stats.records_opened
+            + stats.records_bad
+            + stats.records_passed_over
+            + stats.records_no_key
+            + stats.records_wrong_key
+            + stats.records_unsupported
+            + stats.records_no_handshake
+            + stats.records_unplaced;
+        assert_eq!(stats.records_in, outcomes, "{stats:?}");
+        assert_eq!(self.shared.parked, 0);
+        assert_eq!(self.reader.waits(), 0);
+        (self.heard, stats)
+    }
+}
+
+const TLS12: CipherSuite = CipherSuite(0xc02f);
+const TLS13: CipherSuite = CipherSuite(0x1301);
+
+/// A few exchanges, of some records each.
+fn script() -> Vec<Step> {
+    let body =
+        |len: usize, first: u8| (0..len).map(|offset| (offset as u8).wrapping_mul(31) ^ first).collect::<Vec<_>>();
+    vec![
+        Step::Send(ClientToServer, body(300, 1)),
+        Step::Send(ServerToClient, body(40_000, 2)),
+        Step::Send(ClientToServer, body(20, 3)),
+        Step::Send(ServerToClient, body(5_000, 4)),
+        Step::Close(ServerToClient),
+        Step::Close(ClientToServer),
+    ]
+}
+
+fn converse(suite: CipherSuite) -> Conversation {
+    Peers::new(Profile::new(1, suite)).converse(&script())
+}
+
+fn lines(keylog: &str, keep: impl Fn(&str) -> bool) -> String {
+    keylog.lines().filter(|line| keep(line)).map(|line| format!("{line}\n")).collect()
+}
+
+fn assert_all(heard: &Heard, conversation: &Conversation) {
+    assert_eq!(heard.outcome, Some(Outcome::Decrypted));
+    assert_eq!(heard.undecrypted, 0);
+    for direction in [ClientToServer, ServerToClient] {
+        assert!(heard.plaintext[direction as usize] == conversation.plaintext(direction), "{direction:?}");
+    }
+}
+
+#[test]
+fn key_at_any_moment_gives_all_plaintext() {
+    for suite in [TLS12, TLS13] {
+        let conversation = converse(suite);
+        for before in 0..=conversation.flights.len() {
+            let mut bench = Bench::new();
+            for (index, flight) in conversation.flights.iter().enumerate() {
+                if index == before {
+                    bench.learn(&conversation.keylog);
+                }
+                flight.bytes.chunks(1_000).for_each(|segment| bench.send(flight.direction, segment));
+            }
+            bench.learn(&conversation.keylog);
+            assert_all(&bench.finish().0, &conversation);
+        }
+    }
+}
+
+#[test]
+fn keys_one_by_one_in_any_order_give_all_plaintext() {
+    let conversation = converse(TLS13);
+    let all: Vec<_> = conversation.keylog.lines().collect();
+    for first in 0..all.len() {
+        let mut bench = Bench::new();
+        bench.play(&conversation, 1_400);
+        for index in 0..all.len() {
+            bench.learn(&format!("{}\n", all[(first + index) % all.len()]));
+        }
+        assert_all(&bench.finish().0, &conversation);
+    }
+}
+
+#[test]
+fn application_secrets_alone_suffice() {
+    let conversation = converse(TLS13);
+    for mss in [100, 1_400, 100_000] {
+        let mut bench = Bench::new();
+        bench.learn(&lines(&conversation.keylog, |line| line.contains("_TRAFFIC_SECRET_0")));
+        bench.play(&conversation, mss);
+        let (heard, stats) = bench.finish();
+        assert_all(&heard, &conversation);
+        assert!(stats.records_passed_over > 0);
+    }
+}
+
+#[test]
+fn secrets_of_one_side_open_that_side() {
+    let conversation = converse(TLS13);
+    let mut bench = Bench::new();
+    bench.learn(&lines(&conversation.keylog, |line| line.starts_with("SERVER_")));
+    bench.play(&conversation, 1_400);
+    let (heard, stats) = bench.finish();
+    assert_eq!(heard.outcome, Some(Outcome::Partial));
+    assert!(heard.plaintext[1] == conversation.server_plaintext);
+    assert!(heard.plaintext[0].is_empty() && stats.records_no_key > 0);
+}
+
+#[test]
+fn no_key_is_told_and_nothing_guessed() {
+    for suite in [TLS12, TLS13] {
+        let mut bench = Bench::new();
+        bench.play(&converse(suite), 1_400);
+        let (heard, _) = bench.finish();
+        assert_eq!(heard.outcome, Some(Outcome::NoKey));
+        assert!(heard.plaintext.iter().all(Vec::is_empty) && heard.undecrypted > 40_000);
+    }
+}
+
+#[test]
+fn a_wrong_key_is_told_and_a_right_one_that_comes_later_wins() {
+    for suite in [TLS12, TLS13] {
+        let conversation = converse(suite);
+        let wrong: String = conversation
+            .keylog
+            .lines()
+            .map(|line| {
+                let (rest, secret) = line.rsplit_once(' ').unwrap();
+                let digit = |digit| if digit == 'a' { 'b' } else { 'a' };
+                format!("{rest} {}\n", secret.chars().map(digit).collect::<String>())
+            })
+            .collect();
+        let mut bench = Bench::new();
+        bench.learn(&wrong);
+        bench.play(&conversation, 1_400);
+        bench.learn(&conversation.keylog);
+        assert_all(&bench.finish().0, &conversation);
+
+        let mut bench = Bench::new();
+        bench.learn(&wrong);
+        bench.play(&conversation, 1_400);
+        let (heard, _) = bench.finish();
+        assert_eq!(heard.outcome, Some(Outcome::WrongKey));
+        assert!(heard.plaintext.iter().all(Vec::is_empty));
+    }
+}
+
+#[test]
+fn parking_has_a_cap_and_goes_on_after_it() {
+    let conversation = converse(TLS12);
+    let config = TlsConfig { parked_octets_per_flow: 20_000, ..TlsConfig::default() };
+    let mut bench = Bench::with(config, &Store::default());
+    // The last exchange comes after the key.
+    let late = conversation.flights.len() - 4;
+    for (index, flight) in conversation.flights.iter().enumerate() {
+        if index == late {
+            bench.learn(&conversation.keylog);
+        }
+        flight.bytes.chunks(1_400).for_each(|segment| bench.send(flight.direction, segment));
+    }
+    let (heard, stats) = bench.finish();
+    assert_eq!(heard.outcome, Some(Outcome::ParkingLimit));
+    assert!(stats.octets_unparked > 0 && stats.resyncs > 0);
+    let [client, server] = &heard.plaintext;
+    assert!(client == &conversation.client_plaintext);
+    assert!(conversation.server_plaintext.starts_with(&server[..16_000]));
+    assert!(conversation.server_plaintext.ends_with(&server[server.len() - 5_000..]));
+}
+
+#[test]
+fn tiny_records_split_the_handshake() {
+    for suite in [TLS12, TLS13] {
+        let profile = Profile { max_record: Some(32), ..Profile::new(3, suite) };
+        let conversation = Peers::new(profile).converse(&script());
+        let mut bench = Bench::new();
+        bench.learn(&conversation.keylog);
+        bench.play(&conversation, 77);
+        assert_all(&bench.finish().0, &conversation);
+    }
+}
+
+#[test]
+fn key_updates_of_both_sides_are_followed() {
+    let mut script = script();
+    script.insert(2, Step::KeyUpdate(ServerToClient));
+    script.insert(1, Step::KeyUpdate(ClientToServer));
+    let conversation = Peers::new(Profile::new(4, TLS13)).converse(&script);
+    let mut bench = Bench::new();
+    bench.learn(&conversation.keylog);
+    bench.play(&conversation, 1_400);
+    assert_all(&bench.finish().0, &conversation);
+}
+
+#[test]
+fn resumption_needs_no_line_of_its_own() {
+    for resumption in [Resumption::Stored, Resumption::Ticket] {
+        let mut peers = Peers::new(Profile { resumption, ..Profile::new(5, TLS12) });
+        let (first, second) = (peers.converse(&script()), peers.converse(&script()));
+        assert!(second.resumed);
+        let store = Store::default();
+        let mut bench = Bench::with(TlsConfig::default(), &store);
+        bench.learn(&first.keylog);
+        bench.play(&first, 1_400);
+        assert_all(&bench.finish().0, &first);
+        let mut bench = Bench::with(TlsConfig::default(), &store);
+        bench.play(&second, 1_400);
+        let (heard, _) = bench.finish();
+        assert_all(&heard, &second);
+        assert_eq!(heard.resumed, Some(true));
+    }
+}
+
+#[test]
+fn a_resumed_connection_waits_for_the_key_of_the_first() {
+    let mut peers = Peers::new(Profile { resumption: Resumption::Stored, ..Profile::new(6, TLS12) });
+    let (first, second) = (peers.converse(&script()), peers.converse(&script()));
+    let store = Store::default();
+    let mut resumed = Bench::with(TlsConfig::default(), &store);
+    resumed.play(&second, 1_400);
+    let mut bench = Bench::with(TlsConfig::default(), &store);
+    bench.play(&first, 1_400);
+    bench.learn(&first.keylog);
+    assert_all(&bench.finish().0, &first);
+    resumed.learn("");
+    assert_all(&resumed.finish().0, &second);
+}
+
+#[test]
+fn early_data_counts_once_it_is_taken() {
+    let profile = Profile { resumption: Resumption::Stored, early_data: true, ..Profile::new(7, TLS13) };
+    let mut peers = Peers::new(profile);
+    peers.converse(&script());
+    let mut early = vec![Step::EarlyData(b"early request".to_vec())];
+    early.extend(script());
+    let conversation = peers.converse(&early);
+    assert!(conversation.early_data_accepted);
+    let mut bench = Bench::new();
+    bench.learn(&conversation.keylog);
+    bench.play(&conversation, 1_400);
+    assert_all(&bench.finish().0, &conversation);
+
+    // Without its secret it is passed over, and the rest is there.
+    let mut bench = Bench::new();
+    bench.learn(&lines(&conversation.keylog, |line| !line.contains("EARLY")));
+    bench.play(&conversation, 1_400);
+    let (heard, _) = bench.finish();
+    assert!(heard.plaintext[0] == conversation.client_plaintext[b"early request".len()..]);
+    assert!(heard.plaintext[1] == conversation.server_plaintext);
+}
+
+/// Loses each segment in turn: what comes out is the plaintext without a stretch in the middle.
+#[test]
+fn losing_any_segment_loses_a_stretch_and_no_more() {
+    for suite in [TLS12, TLS13, CipherSuite(0x1303), CipherSuite(0xcca8)] {
+        let conversation = converse(suite);
+        let segments: Vec<_> = conversation
+            .flights
+            .iter()
+            .flat_map(|flight| flight.bytes.chunks(1_200).map(|segment| (flight.direction, segment)))
+            .collect();
+        for lost in 0..segments.len() {
+            let mut bench = Bench::new();
+            bench.learn(&conversation.keylog);
+            for (index, (direction, segment)) in segments.iter().enumerate() {
+                match index == lost {
+                    true => bench.lose(*direction, segment.len()),
+                    false => bench.send(*direction, segment),
+                }
+            }
+            let (heard, stats) = bench.finish();
+            let (hit, other) = (segments[lost].0, segments[lost].0.reverse());
+            let (got, sent) = (&heard.plaintext[hit as usize], conversation.plaintext(hit));
+            let common = got.iter().zip(sent).take_while(|(got, sent)| got == sent).count();
+            assert!(sent.ends_with(&got[common..]), "{suite:?} segment {lost}: octets out of place");
+            // Losing part of the ServerHello of TLS 1.2, or a ClientHello, leaves nothing to find the key by.
+            let hopeless = heard.outcome == Some(Outcome::NoHandshake);
+            let in_hello = lost < 2;
+            assert!(!hopeless || in_hello, "{suite:?} segment {lost}: {:?} {stats:?}", heard.outcome);
+            if !hopeless {
+                assert!(
+                    sent.len() - got.len() <= 2 * 16_384,
+                    "{suite:?} segment {lost}: {} of {}",
+                    got.len(),
+                    sent.len()
+                );
+                let others = &heard.plaintext[other as usize];
+                assert!(others == conversation.plaintext(other), "{suite:?} segment {lost}: the other direction");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_changed_octet_costs_one_record() {
+    for suite in [TLS12, TLS13] {
+        let conversation = converse(suite);
+        let mut bench = Bench::new();
+        bench.learn(&conversation.keylog);
+        let longest = conversation.flights.iter().map(|flight| flight.bytes.len()).max().unwrap();
+        for flight in &conversation.flights {
+            let mut bytes = flight.bytes.clone();
+            if bytes.len() == longest {
+                bytes[20_000] ^= 1;
+            }
+            bytes.chunks(1_400).for_each(|segment| bench.send(flight.direction, segment));
+        }
+        let (heard, stats) = bench.finish();
+        assert_eq!((heard.outcome, stats.records_bad), (Some(Outcome::Partial), 1));
+        assert_eq!(heard.plaintext[1].len(), conversation.server_plaintext.len() - 16_384);
+    }
+}
+
+#[test]
+fn noise_is_no_handshake() {
+    let mut bench = Bench::new();
+    let noise: Vec<_> = (0..100_000u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    bench.send(ClientToServer, &[23, 3, 3, 0, 100]);
+    bench.send(ClientToServer, &noise);
+    bench.send(ServerToClient, &noise);
+    let (heard, _) = bench.finish();
+    assert_eq!(heard.outcome, Some(Outcome::NoHandshake));
+}
