@@ -11,14 +11,14 @@
 //! allocates nothing (but for premaster secrets longer than `Secret::INLINE`).
 
 mod feed;
+mod fuzz;
 mod hex;
 mod load;
-
-use zeroize::Zeroizing;
 
 use crate::{ClientRandom, KeyId, Label, Secret};
 
 pub use feed::{Feed, FeedEvent};
+pub use fuzz::fuzz_keylog;
 pub use load::{Loader, Report, load_keylog, load_keylog_file};
 
 /// What one line says.
@@ -140,14 +140,21 @@ pub fn parse_line(line: &[u8]) -> Result<Option<Line>, LineError> {
 
 /// `<client random> <secret>`
 fn parse_secret(label: Label, text: &[u8]) -> Result<Line, LineError> {
-    let (digits, rest) = hex_field(text)?;
-    if digits.len() != 64 {
-        return Err(LineError::RandomLength);
-    }
+    let text = text.trim_ascii_start();
     let mut random = ClientRandom([0; 32]);
-    hex::decode(digits, &mut random.0)?;
-    let (digits, _) = hex_field(rest)?;
-    let secret = secret(digits, |len| match label {
+    // A random is mostly what it should be: then its end need not be looked for.
+    let rest = match text.split_at_checked(64) {
+        Some((digits, rest @ [b' ' | b'\t', ..])) if hex::decode(digits, &mut random.0).is_ok() => rest,
+        _ => {
+            let (digits, rest) = hex_field(text)?;
+            if digits.len() != 64 {
+                return Err(LineError::RandomLength);
+            }
+            hex::decode(digits, &mut random.0)?;
+            rest
+        }
+    };
+    let secret = secret(rest, |len| match label {
         Label::ClientRandom => len == 48,
         Label::PmsClientRandom | Label::EchSecret | Label::EchConfig => len <= Secret::MAX,
         // The hashes of TLS 1.3's suites; 64 is what a SHA-512 one would have.
@@ -178,30 +185,34 @@ fn parse_rsa(text: &[u8]) -> Result<Line, LineError> {
     hex::decode(digits, bytes)?;
     let id = KeyId::session(bytes).ok_or(LineError::SessionIdLength)?;
     let rest = rest.trim_ascii_start().strip_prefix(b"Master-Key:").ok_or(LineError::NoLabel)?;
-    let (digits, _) = hex_field(rest)?;
-    Ok(Line::Session { id, master: secret(digits, |len| len == 48)? })
+    Ok(Line::Session { id, master: secret(rest, |len| len == 48)? })
 }
 
-fn secret(digits: &[u8], fits: impl Fn(usize) -> bool) -> Result<Secret, LineError> {
-    let len = digits.len() / 2;
-    if !digits.len().is_multiple_of(2) {
-        return Err(LineError::NotHex);
+/// The secret that `text` begins with, past blanks.
+fn secret(text: &[u8], fits: impl Fn(usize) -> bool) -> Result<Secret, LineError> {
+    // Mostly it is the rest of the line.
+    let text = text.trim_ascii_start();
+    if text.len().is_multiple_of(2) && fits(text.len() / 2) && text.len() <= 2 * Secret::INLINE && !text.is_empty() {
+        let mut secret = Secret::zeros(text.len() / 2);
+        if hex::decode(text, secret.as_mut_bytes()).is_ok() {
+            let zero = secret.as_bytes().iter().fold(0, |any, octet| any | octet) == 0;
+            return if zero { Err(LineError::Zero) } else { Ok(secret) };
+        }
     }
-    // Placeholders come in odd lengths, too.
+    let (digits, _) = hex_field(text)?;
+    // Placeholders come in any length.
     if digits.iter().all(|digit| *digit == b'0') {
         return Err(LineError::Zero);
     }
-    if !fits(len) {
+    if !digits.len().is_multiple_of(2) {
+        return Err(LineError::NotHex);
+    }
+    if !fits(digits.len() / 2) {
         return Err(LineError::SecretLength);
     }
-    let mut inline = Zeroizing::new([0; Secret::INLINE]);
-    if let Some(bytes) = inline.get_mut(..len) {
-        hex::decode(digits, bytes)?;
-        return Secret::new(bytes).ok_or(LineError::Empty);
-    }
-    let mut bytes = Zeroizing::new(vec![0; len]);
-    hex::decode(digits, &mut bytes)?;
-    Secret::new(&bytes).ok_or(LineError::SecretLength)
+    let mut secret = Secret::zeros(digits.len() / 2);
+    hex::decode(digits, secret.as_mut_bytes())?;
+    Ok(secret)
 }
 
 /// The hex digits that `text` begins with, past blanks, and what follows them. They end at the end of the line or at

@@ -10,17 +10,24 @@ use crate::{KeySource, Label, Secret};
 #[derive(Debug)]
 pub struct SessionKeys {
     /// A label stands at most once.
-    secrets: Box<[(Label, Secret)]>,
+    secrets: Secrets,
     source: KeySource,
     generation: u64,
     /// Milliseconds of the store's clock.
     last_used_ms: AtomicU64,
 }
 
+/// One secret, as TLS 1.2 has, needs no allocation of its own.
+#[derive(Debug)]
+enum Secrets {
+    One([(Label, Secret); 1]),
+    Many(Box<[(Label, Secret)]>),
+}
+
 impl SessionKeys {
     /// The secret that `label` names.
     pub fn get(&self, label: Label) -> Option<&Secret> {
-        self.secrets.iter().find(|(have, _)| *have == label).map(|(_, secret)| secret)
+        self.secrets().iter().find(|(have, _)| *have == label).map(|(_, secret)| secret)
     }
 
     /// The master secret of TLS 1.2 and earlier: of the line `CLIENT_RANDOM`, or of a session id or ticket.
@@ -30,7 +37,7 @@ impl SessionKeys {
 
     /// The labels for which there is a secret.
     pub fn labels(&self) -> impl Iterator<Item = Label> {
-        self.secrets.iter().map(|(label, _)| *label)
+        self.secrets().iter().map(|(label, _)| *label)
     }
 
     /// Where the last of the secrets came from.
@@ -44,13 +51,16 @@ impl SessionKeys {
     }
 
     pub(crate) fn new(label: Label, secret: Secret, source: KeySource, generation: u64, now_ms: u64) -> Self {
-        Self { secrets: Box::new([(label, secret)]), source, generation, last_used_ms: AtomicU64::new(now_ms) }
+        Self { secrets: Secrets::One([(label, secret)]), source, generation, last_used_ms: AtomicU64::new(now_ms) }
     }
 
     /// These keys with `secret` added, or in place of the one that `label` had.
     pub(crate) fn with(&self, label: Label, secret: Secret, source: KeySource, generation: u64, now_ms: u64) -> Self {
-        let kept = self.secrets.iter().filter(|(have, _)| *have != label).cloned();
-        let secrets = kept.chain([(label, secret)]).collect();
+        let kept = self.secrets().iter().filter(|(have, _)| *have != label);
+        let mut secrets = Vec::with_capacity(kept.clone().count() + 1);
+        secrets.extend(kept.cloned());
+        secrets.push((label, secret));
+        let secrets = Secrets::Many(secrets.into_boxed_slice());
         Self { secrets, source, generation, last_used_ms: AtomicU64::new(now_ms) }
     }
 
@@ -63,6 +73,13 @@ impl SessionKeys {
         // Relaxed: only the age depends on it. The load keeps the cache line shared while the clock stands still.
         if self.last_used_ms.load(Ordering::Relaxed) < now_ms {
             self.last_used_ms.store(now_ms, Ordering::Relaxed);
+        }
+    }
+
+    fn secrets(&self) -> &[(Label, Secret)] {
+        match &self.secrets {
+            Secrets::One(secrets) => secrets,
+            Secrets::Many(secrets) => secrets,
         }
     }
 

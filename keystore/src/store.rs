@@ -1,7 +1,7 @@
 //! The store: secrets by client random, session id and ticket.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,27 +184,31 @@ impl Inner {
         let now_ms = self.advance(now);
         let hash = self.hash(&id);
         let table = self.table(&id);
-        {
+        let changed = {
             let mut shard = table.shard(hash).lock();
-            // Drawn under the lock, so that the generations of one id rise.
-            let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-            let keys = match table.map.get(&id) {
-                Some(keys) if keys.holds(label, &secret) => {
-                    keys.touch(now_ms);
-                    return count(&self.counters.repeated, 1);
-                }
-                Some(keys) => {
-                    count(&self.counters.replaced, u64::from(keys.get(label).is_some()));
-                    keys.with(label, secret, source, generation, now_ms)
-                }
-                None => {
-                    table.make_room(&mut shard, self.ttl_ms(), &self.counters);
-                    shard.push(now_ms.saturating_add(self.ttl_ms()), id);
-                    count(&self.counters.entries, 1);
-                    SessionKeys::new(label, secret, source, generation, now_ms)
-                }
-            };
-            table.map.insert(id, Arc::new(keys));
+            table.map.change(id, |keys| {
+                // Drawn under the lock, so that the generations of one id rise.
+                let generation = || self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+                Some(Arc::new(match keys {
+                    Some(keys) if keys.holds(label, &secret) => {
+                        keys.touch(now_ms);
+                        return None;
+                    }
+                    Some(keys) => {
+                        count(&self.counters.replaced, u64::from(keys.get(label).is_some()));
+                        keys.with(label, secret, source, generation(), now_ms)
+                    }
+                    None => {
+                        table.make_room(&mut shard, self.ttl_ms(), &self.counters);
+                        shard.push_new(now_ms.saturating_add(self.ttl_ms()), id);
+                        count(&self.counters.entries, 1);
+                        SessionKeys::new(label, secret, source, generation(), now_ms)
+                    }
+                }))
+            })
+        };
+        if !changed {
+            return count(&self.counters.repeated, 1);
         }
         if id.is_random() {
             count(&self.counters.stored[source as usize][label as usize], 1);
@@ -261,16 +265,17 @@ impl Table {
             looked_at += 1;
             // Used since it was queued: its place is further back. So what goes is the least recently used, unless finding
             // it would hold the lock for too long.
-            if let Some(keys) = self.map.get(&id)
-                && keys.last_used_ms().saturating_add(ttl_ms) > due
-                && looked_at < MAX_LOOKED_AT
-            {
-                shard.push(keys.last_used_ms().saturating_add(ttl_ms), id);
-                continue;
+            let mut place = due;
+            let gone = self.map.remove_unless(&id, |keys| {
+                place = keys.last_used_ms().saturating_add(ttl_ms);
+                place > due && looked_at < MAX_LOOKED_AT
+            });
+            if gone {
+                count(&counters.evicted, 1);
+                uncount(&counters.entries, 1);
+            } else {
+                shard.push_used(place, id);
             }
-            self.map.remove(&id);
-            count(&counters.evicted, 1);
-            uncount(&counters.entries, 1);
         }
     }
 
@@ -286,47 +291,91 @@ impl Table {
     fn expire_batch(&self, shard: &mut Shard, now_ms: u64, ttl_ms: u64, counters: &Counters) -> bool {
         for _ in 0..EXPIRE_BATCH {
             let Some(id) = shard.pop_due(now_ms) else { return false };
-            let Some(keys) = self.map.get(&id) else { continue };
-            // The map's count and ours; any other is a flow's.
-            if Arc::strong_count(&keys) > 2 {
-                keys.touch(now_ms);
+            let mut due = now_ms;
+            let gone = self.map.remove_unless(&id, |keys| {
+                // The map's count; any other is a flow's.
+                if Arc::strong_count(keys) > 1 {
+                    keys.touch(now_ms);
+                }
+                due = keys.last_used_ms().saturating_add(ttl_ms);
+                due > now_ms
+            });
+            if gone {
+                count(&counters.expired, 1);
+                uncount(&counters.entries, 1);
+            } else {
+                shard.push_used(due, id);
             }
-            let due = keys.last_used_ms().saturating_add(ttl_ms);
-            if due > now_ms {
-                shard.push(due, id);
-                continue;
-            }
-            drop(keys);
-            self.map.remove(&id);
-            count(&counters.expired, 1);
-            uncount(&counters.entries, 1);
         }
         true
     }
 }
 
-/// The entries of one shard, the one that expires first on top. Each stands once; uses since are applied when it comes up.
+/// The entries of one shard by when they expire. Each stands once; uses since then are applied when it comes up.
 #[derive(Default)]
-struct Shard(BinaryHeap<Reverse<(u64, KeyId)>>);
+struct Shard {
+    /// Those not yet looked at again, the oldest first: the clock does not go back, so nothing needs sorting.
+    new: VecDeque<Due>,
+    /// Those that were found to have been used.
+    used: BinaryHeap<Reverse<Due>>,
+}
 
 impl Shard {
-    fn push(&mut self, due_ms: u64, id: KeyId) {
-        self.0.push(Reverse((due_ms, id)));
+    fn push_new(&mut self, due_ms: u64, id: KeyId) {
+        self.new.push_back(Due { due_ms, id });
+    }
+
+    fn push_used(&mut self, due_ms: u64, id: KeyId) {
+        self.used.push(Reverse(Due { due_ms, id }));
     }
 
     fn pop(&mut self) -> Option<(u64, KeyId)> {
-        self.0.pop().map(|Reverse(entry)| entry)
+        let used_first = match (self.new.front(), self.used.peek()) {
+            (Some(new), Some(Reverse(used))) => used < new,
+            (new, _) => new.is_none(),
+        };
+        let due = if used_first { self.used.pop().map(|Reverse(due)| due) } else { self.new.pop_front() };
+        due.map(|due| (due.due_ms, due.id))
     }
 
     fn pop_due(&mut self, now_ms: u64) -> Option<KeyId> {
-        self.0.peek().filter(|Reverse((due, _))| *due <= now_ms)?;
-        self.pop().map(|(_, id)| id)
+        let is_due = |due: &Due| due.due_ms <= now_ms;
+        if self.new.front().is_some_and(is_due) || self.used.peek().is_some_and(|Reverse(due)| is_due(due)) {
+            return self.pop().map(|(_, id)| id);
+        }
+        None
     }
 
     fn len(&self) -> usize {
-        self.0.len()
+        self.new.len() + self.used.len()
     }
 }
+
+/// Ordered by time alone.
+struct Due {
+    due_ms: u64,
+    id: KeyId,
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.due_ms.cmp(&other.due_ms)
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.due_ms == other.due_ms
+    }
+}
+
+impl Eq for Due {}
 
 /// Under loom a fixed one, so that each run of a model does the same.
 fn hasher() -> ahash::RandomState {

@@ -40,12 +40,21 @@ mod imp {
             self.0.pin().get(id).cloned()
         }
 
-        pub(crate) fn insert(&self, id: KeyId, keys: Arc<SessionKeys>) {
-            self.0.pin().insert(id, keys);
+        /// Puts what `change` makes of the value that is there, if it makes any; whether it did.
+        pub(crate) fn change(
+            &self,
+            id: KeyId,
+            change: impl FnOnce(Option<&SessionKeys>) -> Option<Arc<SessionKeys>>,
+        ) -> bool {
+            let map = self.0.pin();
+            let Some(keys) = change(map.get(&id).map(Arc::as_ref)) else { return false };
+            map.insert(id, keys);
+            true
         }
 
-        pub(crate) fn remove(&self, id: &KeyId) {
-            self.0.pin().remove(id);
+        /// Takes `id` out unless `keep` says otherwise of its value; whether it is gone.
+        pub(crate) fn remove_unless(&self, id: &KeyId, mut keep: impl FnMut(&Arc<SessionKeys>) -> bool) -> bool {
+            self.0.pin().remove_if(id, |_, keys| !keep(keys)).is_ok()
         }
 
         /// Drops what this thread has taken out and no reader looks at any more.
@@ -116,12 +125,32 @@ mod imp {
             log[..seen].iter().rev().find(|(have, _)| have == id).and_then(|(_, keys)| keys.clone())
         }
 
-        pub(crate) fn insert(&self, id: KeyId, keys: Arc<SessionKeys>) {
+        pub(crate) fn change(
+            &self,
+            id: KeyId,
+            change: impl FnOnce(Option<&SessionKeys>) -> Option<Arc<SessionKeys>>,
+        ) -> bool {
+            let Some(keys) = change(self.get(&id).as_deref()) else { return false };
             self.put(id, Some(keys));
+            true
         }
 
-        pub(crate) fn remove(&self, id: &KeyId) {
+        pub(crate) fn remove_unless(&self, id: &KeyId, mut keep: impl FnMut(&Arc<SessionKeys>) -> bool) -> bool {
+            let seen = self.published.load(Ordering::Acquire);
+            let kept = {
+                let log = self.log.lock().expect("no holder panics");
+                log[..seen]
+                    .iter()
+                    .rev()
+                    .find(|(have, _)| have == id)
+                    .and_then(|(_, keys)| keys.as_ref())
+                    .is_some_and(&mut keep)
+            };
+            if kept {
+                return false;
+            }
             self.put(*id, None);
+            true
         }
 
         pub(crate) fn flush(&self) {}

@@ -196,7 +196,7 @@ impl Waits {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::{BTreeSet, HashMap};
 
     use super::*;
 
@@ -263,7 +263,7 @@ mod tests {
         waits.insert(id(2), 9, 0, 0);
         waits.insert(id(3), 8, 0, 0);
         waits.remove(8, |_| {});
-        let mut looked_up = BTreeMap::new();
+        let mut looked_up = HashMap::new();
         let mut ready = Vec::new();
         let lookup = |id: &KeyId| {
             *looked_up.entry(*id).or_insert(0) += 1;
@@ -272,6 +272,6 @@ mod tests {
         waits.wake_changed(lookup, &mut ready);
         ready.sort_unstable();
         assert_eq!(ready, [0, 1, 2, 3, 4]);
-        assert_eq!(looked_up, BTreeMap::from([(id(1), 1), (id(2), 1)]));
+        assert_eq!(looked_up, HashMap::from([(id(1), 1), (id(2), 1)]));
     }
 }

@@ -191,3 +191,19 @@ fn errors_and_debug_do_not_show_the_line() {
     let line = format!("CLIENT_RANDOM {RANDOM} {MASTER}");
     assert!(format!("{:?}", parse_line(line.as_bytes())).contains("<redacted>"));
 }
+
+/// The fuzz target's seeds: what the others of these tests use, joined and cut.
+#[test]
+fn fuzz_target_runs_on_its_seeds() {
+    let text = format!(
+        "# c\r\nCLIENT_RANDOM {RANDOM} {MASTER}\rx: RSA Session-ID:0a Master-Key:{MASTER}\n\nPMS_CLIENT_RANDOM {RANDOM} ab\n\
+         EXPORTER_SECRET {RANDOM} {}\nRSA 0123456789abcdef {MASTER}\nSERVER_TRAFFIC_SECRET_0 {RANDOM} {}",
+        "cd".repeat(32),
+        "ef".repeat(48),
+    );
+    fuzz_keylog(b"");
+    for cut in 0..text.len() {
+        fuzz_keylog(&text.as_bytes()[cut..]);
+        fuzz_keylog(&text.as_bytes()[..cut]);
+    }
+}
