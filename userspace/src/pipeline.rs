@@ -24,6 +24,8 @@ use crate::tcp::{Reassembler, Side, StreamHandler, TcpFlags, TcpShared};
 use crate::tls::{Keys, TlsContext, TlsShared};
 use crate::wire::{Decoder, Outer, Segment, f5};
 
+pub mod fuzz;
+
 crate::counters! {
     /// What became of flows. `flows_opened` is the sum of the ends after it and of the flows there now.
     pub struct FlowStats {

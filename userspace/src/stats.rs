@@ -36,6 +36,59 @@ impl Stats {
             .chain(http.iter().map(named("http")))
     }
 
+    /// The sums that do not come out, in words; none, once the input has ended and the pipeline with it, unless there is a bug.
+    pub fn imbalances(&self) -> Vec<String> {
+        let Self { wire, flow, tcp, tls, http } = self;
+        let sums = [
+            ("wire.frames_in", wire.frames_in, wire.segments + wire.outcomes()),
+            ("tcp.segments_in", tcp.segments_in, wire.segments),
+            (
+                "tcp.segments_in",
+                tcp.segments_in,
+                tcp.segments_bare
+                    + tcp.segments_control
+                    + tcp.segments_delivered
+                    + tcp.segments_held
+                    + tcp.segments_duplicate
+                    + tcp.segments_out_of_window
+                    + tcp.segments_after_end,
+            ),
+            (
+                "tcp.octets_in",
+                tcp.octets_in,
+                tcp.octets_delivered + tcp.octets_duplicate + tcp.octets_dropped + tcp.octets_abandoned,
+            ),
+            (
+                "flow.flows_opened",
+                flow.flows_opened,
+                flow.flows_closed
+                    + flow.flows_reset
+                    + flow.flows_idle
+                    + flow.flows_evicted
+                    + flow.flows_replaced
+                    + flow.flows_cut,
+            ),
+            (
+                "tls.records_in",
+                tls.records_in,
+                tls.records_plain
+                    + tls.records_opened
+                    + tls.records_bad
+                    + tls.records_passed_over
+                    + tls.records_no_key
+                    + tls.records_wrong_key
+                    + tls.records_unsupported
+                    + tls.records_no_handshake
+                    + tls.records_unplaced,
+            ),
+            ("http.requests", http.requests, http.paired + http.requests_unanswered),
+            ("http.responses", http.responses, http.paired + http.responses_unasked),
+            ("http.transactions", http.transactions, http.paired + http.requests_unanswered + http.responses_unasked),
+        ];
+        let broken = sums.into_iter().filter(|(_, total, sum)| total != sum);
+        broken.map(|(name, total, sum)| format!("{name} is {total}, its outcomes are {sum}")).collect()
+    }
+
     /// Adds another worker's counts.
     pub fn add(&mut self, other: &Self) {
         let Self { wire, flow, tcp, tls, http } = other;

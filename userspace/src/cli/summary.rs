@@ -124,6 +124,9 @@ impl fmt::Display for Summary<'_> {
             writeln!(f, "{label:<9} {stage}.{name} {}", grouped(count))?;
             label = "";
         }
+        for imbalance in stats.imbalances() {
+            writeln!(f, "BUG       the accounts do not balance, please report: {imbalance}")?;
+        }
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! TCP: segments in, ordered streams out.
 
+pub mod fuzz;
 mod reassembler;
 mod seq;
 

@@ -502,7 +502,7 @@ impl Reassembler {
                     Some((_, first, _)) if first.distance_from(ack) < 0 => first,
                     _ => ack,
                 };
-                (side.reverse(), until.distance_from(other.next))
+                (side.reverse(), if other.ended { 0 } else { until.distance_from(other.next) })
             };
             if len > 0 && best.is_none_or(|(oldest, ..)| ts < oldest) {
                 best = Some((ts, side, lacking, len as u32));
@@ -596,7 +596,11 @@ impl Half {
                     || (ahead > 0 && self.peer_acked && self.acked.distance_from(at) >= 0)
                     || self.held.as_ref().and_then(|held| held.pieces.last()).is_some_and(|last| last.end() == at)
             }
-            _ => (0..MAX_AHEAD).contains(&ahead),
+            // Nothing comes after a FIN.
+            _ => {
+                let last = self.held.as_ref().and_then(|held| held.pieces.last());
+                (0..MAX_AHEAD).contains(&ahead) && last.is_none_or(|last| last.end().distance_from(at) <= 0)
+            }
         };
         if expected {
             self.end = Some((at, ack, how));

@@ -8,6 +8,7 @@ pub mod cipher;
 mod cipher_suite;
 mod connection;
 mod error;
+pub mod fuzz;
 pub mod handshake;
 pub mod key_schedule;
 mod negotiation;
