@@ -9,7 +9,6 @@
 //! other is searched octet by octet. What decides in the end is whether the candidate opens.
 
 use super::record::{HEADER_LEN, RecordHeader};
-use crate::http::Lost;
 
 /// The search of one direction.
 #[derive(Debug)]
@@ -28,8 +27,8 @@ pub(super) struct Resync {
     pub(super) octets: u64,
     /// The fragment of the record that was cut, where its bounds are known.
     pub(super) cut_fragment: Option<usize>,
-    /// What the application is told.
-    pub(super) lost: Lost,
+    /// Octets passed over that the application has not been told of.
+    pub(super) untold: u64,
 }
 
 impl Resync {

@@ -146,7 +146,7 @@ impl Connection {
             }
             Some(negotiation) if negotiation.has_keys(&context.keys) => {
                 // The ServerHello was lost: the search tries what the secrets can open.
-                self.begin_resync(direction, 0, true, Lost::AtMost(0), context);
+                self.begin_resync(direction, 0, true, context);
                 self.search(direction, ts, record, context);
                 return Step::Next;
             }
@@ -254,7 +254,11 @@ impl Connection {
                 stats.records_bad += 1;
                 self.flags.bad = true;
                 half.undecrypted_octets += record_len as u64;
-                self.begin_resync(direction, 0, true, Lost::AtMost(record_len as u64), context);
+                self.lose_plaintext(direction, ts, Lost::AtMost(record_len as u64), context);
+                self.begin_resync(direction, 0, true, context);
+                if let Some(resync) = &mut self.halves[direction as usize].resync {
+                    resync.octets = record_len as u64;
+                }
                 Step::Next
             }
             Err(_) => {

@@ -22,23 +22,20 @@ impl Connection {
             let cut = resync.buffer.len() - resync.position.min(resync.buffer.len());
             context.shared.stats.octets_cut += cut as u64;
             half.undecrypted_octets += cut as u64;
+            let untold = std::mem::take(&mut resync.untold) + resync.buffer.len() as u64 + len;
             resync.octets += len + resync.buffer.len() as u64;
             resync.buffer.clear();
             resync.position = 0;
-            match resync.skip as u64 >= len {
-                true => resync.skip -= len as usize,
-                false => {
-                    resync.skip = 0;
-                    resync.aligned = false;
-                    resync.cut_fragment = None;
-                }
-            }
             resync.tail.clear();
-            resync.lost = resync.lost.and_at_most(len);
-            if resync.skip == 0 && !resync.aligned {
-                resync.lost = Lost::AtMost(resync.lost.octets());
+            if resync.skip as u64 >= len {
+                // Within the record whose loss has been told.
+                resync.skip -= len as usize;
+                return;
             }
-            return;
+            resync.skip = 0;
+            resync.aligned = false;
+            resync.cut_fragment = None;
+            return self.lose_plaintext(direction, ts, Lost::AtMost(untold), context);
         }
         if let Protection::Pending(epoch) = half.protection
             && let Err(Step::Wait { wrong_key }) = self.install(direction, epoch, context)
@@ -60,12 +57,16 @@ impl Connection {
             Some(header) => {
                 let rest = header.record_len() - have - len as usize;
                 let lost = self.plaintext_of(direction, header);
-                self.begin_resync(direction, rest, true, lost, context);
+                self.lose_plaintext(direction, ts, lost, context);
+                self.begin_resync(direction, rest, true, context);
                 if let Some(resync) = &mut self.halves[direction as usize].resync {
                     resync.cut_fragment = Some(usize::from(header.len));
                 }
             }
-            None => self.begin_resync(direction, 0, false, Lost::AtMost(len + have as u64), context),
+            None => {
+                self.lose_plaintext(direction, ts, Lost::AtMost(len + have as u64), context);
+                self.begin_resync(direction, 0, false, context);
+            }
         }
         if let Some(resync) = &mut self.halves[direction as usize].resync {
             resync.octets = len + have as u64;
@@ -83,7 +84,7 @@ impl Connection {
         self.flags.bad = true;
         let half = &mut self.halves[direction as usize];
         let mut partial = std::mem::take(&mut half.buffer);
-        self.begin_resync(direction, 0, false, Lost::AtMost(0), context);
+        self.begin_resync(direction, 0, false, context);
         if !partial.is_empty() {
             self.search(direction, ts, &mut partial, context);
         }
@@ -97,7 +98,6 @@ impl Connection {
         direction: Direction,
         skip: usize,
         aligned: bool,
-        lost: Lost,
         context: &mut TlsContext<'_>,
     ) {
         let buffer = context.shared.buffer();
@@ -107,9 +107,9 @@ impl Connection {
             buffer,
             position: 0,
             tail: Vec::new(),
-            octets: lost.octets(),
+            octets: 0,
             cut_fragment: None,
-            lost,
+            untold: 0,
         }));
     }
 
@@ -173,16 +173,17 @@ impl Connection {
         resync.buffer.drain(..done);
         resync.position = 0;
         resync.octets += done as u64;
+        resync.untold += done as u64;
         half.undecrypted_octets += done as u64;
         context.shared.stats.octets_searched += done as u64;
-        let searched = resync.octets > context.shared.config.resync_octets as u64 + resync.lost.octets();
+        let searched = resync.untold > context.shared.config.resync_octets as u64;
         let hopeless = matches!(half.protection, Protection::Sealed(..)) && searched;
         if hopeless || at_end {
             let rest = resync.buffer.len() as u64;
             half.undecrypted_octets += rest;
             context.shared.stats.octets_searched += rest;
             context.shared.stats.resyncs_failed += 1;
-            let lost = Lost::AtMost(resync.lost.octets() + resync.octets + rest);
+            let lost = Lost::AtMost(resync.untold + rest);
             context.shared.recycle(resync.buffer);
             if hopeless {
                 half.protection = Protection::Skipped(Skip::Unplaced);
@@ -194,15 +195,12 @@ impl Connection {
 
     /// A record has been found at the search's position.
     fn go_on(&mut self, direction: Direction, ts: Timestamp, resync: Resync, context: &mut TlsContext<'_>) {
-        let Resync { mut buffer, position, lost, octets, .. } = resync;
+        let Resync { mut buffer, position, untold, .. } = resync;
         let half = &mut self.halves[direction as usize];
         half.undecrypted_octets += position as u64;
         context.shared.stats.octets_searched += position as u64;
         context.shared.stats.resyncs += 1;
-        let lost = if position > 0 { Lost::AtMost(lost.octets() + octets + position as u64) } else { lost };
-        if lost != Lost::AtMost(0) {
-            self.lose_plaintext(direction, ts, lost, context);
-        }
+        self.lose_plaintext(direction, ts, Lost::AtMost(untold + position as u64), context);
         let (_, rest) = buffer.split_at_mut(position);
         self.consume(direction, ts, rest, context);
         context.shared.recycle(buffer);
@@ -400,7 +398,8 @@ impl Connection {
         }
     }
 
-    /// Tells the application of a direction that may carry data what it does not get.
+    /// Tells the application of a direction that may carry data what it does not get: at once, before the other direction
+    /// goes on, for the place of a gap among the messages of both says which of them it can have swallowed.
     pub(super) fn lose_plaintext(
         &mut self,
         direction: Direction,
@@ -408,7 +407,9 @@ impl Connection {
         lost: Lost,
         context: &mut TlsContext<'_>,
     ) {
-        context.with_output(self.info.as_deref(), |out| self.application.gap(direction, ts, lost, out));
+        if lost != Lost::AtMost(0) {
+            context.with_output(self.info.as_deref(), |out| self.application.gap(direction, ts, lost, out));
+        }
     }
 
     /// The TCP stream of one direction has ended.
@@ -497,20 +498,6 @@ fn is_plain(record: &[u8]) -> bool {
                 | HandshakeType::CLIENT_KEY_EXCHANGE
         ),
         _ => false,
-    }
-}
-
-impl Lost {
-    /// The number, exact or not.
-    pub(super) const fn octets(self) -> u64 {
-        match self {
-            Self::Exactly(octets) | Self::AtMost(octets) => octets,
-        }
-    }
-
-    /// With an unknown number more, at most `octets`.
-    const fn and_at_most(self, octets: u64) -> Self {
-        Self::AtMost(self.octets() + octets)
     }
 }
 
