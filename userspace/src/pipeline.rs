@@ -479,7 +479,7 @@ impl Work<'_> {
     /// The flow's streams, and what takes them.
     fn split(&mut self) -> (&mut Reassembler, &mut TcpShared, Handler<'_>) {
         let Self { flow, handle, shared, sink, .. } = self;
-        let midstream = !flow.tcp.syn_seen(Side::A) && !flow.tcp.syn_seen(Side::B);
+        let midstream = flow.tcp.is_start_missing(Side::A) || flow.tcp.is_start_missing(Side::B);
         let Flow { key, client, tcp, content, outer, interface, f5, id, .. } = &mut **flow;
         let Shared { tcp: tcp_shared, tls, http_config, http_stats, store, reader, interfaces, .. } = &mut **shared;
         let handler = Handler {

@@ -134,6 +134,9 @@ pub struct TcpShared {
     pub held: usize,
     /// Buffers that held pieces before, for the next ones.
     spare: Vec<Vec<u8>>,
+    /// Lists of pieces, empty, for the next direction that holds some.
+    #[expect(clippy::vec_box, reason = "boxes move between here and the connections")]
+    spare_held: Vec<Box<Held>>,
 }
 
 impl TcpShared {
@@ -148,6 +151,12 @@ impl TcpShared {
         buffer.extend_from_slice(octets);
         self.held += octets.len();
         buffer
+    }
+
+    fn recycle_held(&mut self, held: Option<Box<Held>>) {
+        if let Some(held) = held.filter(|held| held.pieces.is_empty() && self.spare_held.len() < MAX_SPARE_HELD) {
+            self.spare_held.push(held);
+        }
     }
 
     fn recycle(&mut self, mut buffer: Vec<u8>) {
@@ -185,6 +194,8 @@ struct Half {
     /// A segment of this side has been seen.
     seen: bool,
     syn_seen: bool,
+    /// The other side's first segment after its SYN was seen, and acknowledges `base`: nothing is missing before it.
+    base_acked: bool,
     ended: bool,
     gap_octets: u64,
     held: Option<Box<Held>>,
@@ -226,7 +237,11 @@ impl Reassembler {
             self.halves[side.index()].sync_at(seq, true);
         }
         if has_ack && !flags.contains(TcpFlags::RST) {
-            self.halves[side.reverse().index()].acknowledge(ack);
+            let half = &self.halves[side.index()];
+            let opens = half.syn_seen && seq == half.base;
+            let other = &mut self.halves[side.reverse().index()];
+            other.base_acked |= opens && !other.peer_acked && (!other.synced || other.base == ack);
+            other.acknowledge(ack);
         }
         let [half, other] = self.pair(side);
         half.seen = true;
@@ -361,6 +376,13 @@ impl Reassembler {
         self.halves[side.index()].syn_seen
     }
 
+    /// Whether octets of `side` may be missing before the first that was seen: its SYN was not, nor how the other side
+    /// answered it.
+    pub fn is_start_missing(&self, side: Side) -> bool {
+        let half = &self.halves[side.index()];
+        half.synced && !half.syn_seen && !half.base_acked
+    }
+
     /// The first sequence number of `side`'s stream, once known.
     pub fn base(&self, side: Side) -> Option<SeqNumber> {
         let half = &self.halves[side.index()];
@@ -432,12 +454,13 @@ impl Reassembler {
             }
         }
         let piece = Incoming { ts, seq, ack, missing };
-        match half.held.get_or_insert_default().insert(&piece, octets, shared) {
+        let held = half.held.get_or_insert_with(|| shared.spare_held.pop().unwrap_or_default());
+        match held.insert(&piece, octets, shared) {
             true => shared.stats.segments_held += 1,
             false => shared.stats.segments_duplicate += 1,
         }
         if half.held.as_ref().is_some_and(|held| held.pieces.is_empty()) {
-            half.held = None;
+            shared.recycle_held(half.held.take());
         }
         if !was_waiting {
             self.blocked_since = ts;
@@ -562,6 +585,14 @@ impl Half {
             self.synced = true;
             self.next = seq;
             self.base = seq;
+        } else if syn
+            && !self.syn_seen
+            && self.next == self.base
+            && (1..MAX_JOIN_HOLE).contains(&self.base.distance_from(seq))
+        {
+            // A SYN that comes after data, none of which has been delivered: the stream begins here after all.
+            self.next = seq;
+            self.base = seq;
         }
         self.syn_seen |= syn && self.base == seq;
     }
@@ -680,7 +711,7 @@ impl Half {
         let mut piece = held.pieces.remove(0);
         held.octets -= piece.octets.len();
         if held.pieces.is_empty() {
-            self.held = None;
+            shared.recycle_held(self.held.take());
         }
         // A gap may have been declared over what came in the meantime.
         let known = (self.next.distance_from(piece.seq).max(0) as usize).min(piece.octets.len());
@@ -774,6 +805,8 @@ const MAX_JOIN_HOLE: i32 = 64 << 10;
 
 /// Buffers kept for the next held pieces, and the largest one kept.
 const MAX_SPARE: usize = 256;
+/// Empty lists of pieces kept for use: directions with a hole at the same time.
+const MAX_SPARE_HELD: usize = 64;
 const MAX_SPARE_CAPACITY: usize = 16 << 10;
 
 #[cfg(test)]
