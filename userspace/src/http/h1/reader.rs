@@ -189,7 +189,11 @@ pub(super) fn begins_message(direction: Direction, bytes: &[u8]) -> bool {
         bytes => bytes,
     };
     match direction {
-        Direction::ClientToServer => begins_request(bytes),
+        Direction::ClientToServer => {
+            // The end of a longer name is a method too (`ONS`), but not one of these.
+            let name = bytes.split(|octet| *octet == b' ').next().unwrap_or_default();
+            Transaction::KNOWN_METHODS.iter().any(|known| known.as_bytes() == name) && begins_request(bytes)
+        }
         Direction::ServerToClient => begins_response(bytes),
     }
 }
