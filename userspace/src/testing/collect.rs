@@ -1,5 +1,7 @@
 //! A sink that keeps what it gets, for tests to look at.
 
+use std::fmt;
+
 use crate::Timestamp;
 use crate::flow::Endpoint;
 use crate::http::{Body, Content, Reasons, Transaction, Version};
@@ -43,7 +45,7 @@ pub struct Collected {
 }
 
 /// A request as it came.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct CollectedRequest {
     /// The method.
     pub method: String,
@@ -60,7 +62,7 @@ pub struct CollectedRequest {
 }
 
 /// A response as it came.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct CollectedResponse {
     /// The status.
     pub status: u16,
@@ -144,6 +146,27 @@ impl TransactionSink for Collector {
             outcome: session.outcome,
         });
     }
+}
+
+/// On one line, with no more than the beginning of the body.
+impl fmt::Debug for CollectedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, path, query, headers, body_size, body } = self;
+        let query = query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+        write!(f, "{method} {path}{query}, {} headers, body of {body_size}: {}", headers.len(), excerpt(body))
+    }
+}
+
+/// On one line, with no more than the beginning of the body.
+impl fmt::Debug for CollectedResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, headers, body_size, body } = self;
+        write!(f, "{status}, {} headers, body of {body_size}: {}", headers.len(), excerpt(body))
+    }
+}
+
+fn excerpt(body: &[u8]) -> String {
+    format!("{} octets {:?}", body.len(), String::from_utf8_lossy(&body[..body.len().min(16)]))
 }
 
 fn text(octets: &[u8]) -> String {

@@ -23,9 +23,16 @@ pub enum Wrap {
 impl Trace {
     /// Moves frames by up to `window` places, whichever direction they are of. The times of capture stay in order.
     #[must_use]
-    pub fn reordered(mut self, rng: &mut Rng, window: usize) -> Self {
+    pub fn reordered(self, rng: &mut Rng, window: usize) -> Self {
+        self.reordered_after(0, rng, window)
+    }
+
+    /// The same, but the first `kept` frames stay first.
+    #[must_use]
+    pub fn reordered_after(mut self, kept: usize, rng: &mut Rng, window: usize) -> Self {
         let times: Vec<_> = self.frames.iter().map(|traced| traced.frame.ts).collect();
-        let keys: Vec<_> = (0..self.frames.len()).map(|at| at + rng.between(0, window)).collect();
+        let key = |at| if at < kept { at } else { at + rng.between(0, window) };
+        let keys: Vec<_> = (0..self.frames.len()).map(key).collect();
         let mut frames: Vec<_> = keys.into_iter().zip(self.frames).collect();
         frames.sort_by_key(|(key, _)| *key);
         self.frames = frames.into_iter().map(|(_, traced)| traced).collect();
