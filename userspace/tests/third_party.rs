@@ -226,6 +226,7 @@ fn corpus() -> Option<PathBuf> {
     if path.join("manifest.tsv").exists() {
         return Some(path);
     }
-    println!("skipped: third-party captures: nothing in {} (PLAINTAP_CORPUS names another place)", path.display());
+    let place = path.display();
+    harness::note(&format!("skipped: third-party captures: none in {place} (PLAINTAP_CORPUS names another place)"));
     None
 }

@@ -19,6 +19,7 @@ pub(crate) use read::{Reading, read};
 pub(crate) use table::Table;
 pub(crate) use traffic::{Flow, http_differences};
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Whether the transactions of HTTP/2 connections are there to be compared. Until then such flows are left out, and counted.
@@ -157,6 +158,12 @@ pub(crate) fn counted(differences: &[String]) -> Vec<String> {
     }
     let times = |(line, count): (String, usize)| if count == 1 { line } else { format!("{line} ({count} times)") };
     lines.into_iter().map(times).collect()
+}
+
+/// Says something that is to be seen even when the test passes (`println!` is not).
+pub(crate) fn note(text: &str) {
+    // Standard error may be closed; the test goes on.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Captures in a directory, in the order of their names: `capture*`.

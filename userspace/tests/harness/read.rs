@@ -1,7 +1,7 @@
 //! The program under test: its command line and its records.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -100,9 +100,4 @@ fn records(text: &[u8], schema: &str) -> Vec<Value> {
             record
         })
         .collect()
-}
-
-/// The key log of a third-party capture, if it has one.
-pub(crate) fn existing(path: PathBuf) -> Option<PathBuf> {
-    Path::new(&path).exists().then_some(path)
 }
