@@ -7,6 +7,7 @@ use crate::flow::{Direction, FlowContext};
 use crate::sink::TransactionSink;
 
 mod body;
+mod grpc;
 mod h1;
 pub mod h2;
 mod head;
@@ -17,7 +18,9 @@ mod transaction;
 pub use h1::fuzz_h1;
 pub use head::{Header, Headers, REDACTED};
 pub use redact::{HEADERS as REDACTED_HEADERS, PARAMETERS as REDACTED_PARAMETERS};
-pub use transaction::{Body, Content, Host, Reasons, Request, Response, Rpc, Server, Stage, Transaction, Version};
+pub use transaction::{
+    Body, Content, Host, Reasons, Request, Response, Rpc, RpcMessages, Server, Stage, Transaction, Version,
+};
 
 crate::counters! {
     /// What became of HTTP messages.

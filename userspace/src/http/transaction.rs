@@ -127,6 +127,23 @@ pub struct Rpc<'a> {
     pub method: Option<&'a [u8]>,
     /// `rpc.status_code`.
     pub status_code: Option<&'a str>,
+    /// The time that the client gives the call.
+    pub timeout: Option<Duration>,
+    /// What the client sent, if all of it was seen.
+    pub request: Option<RpcMessages>,
+    /// What the server sent, if all of it was seen.
+    pub response: Option<RpcMessages>,
+}
+
+/// The messages of one direction of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RpcMessages {
+    /// How many.
+    pub messages: u64,
+    /// Their octets as sent, without the five before each.
+    pub octets: u64,
+    /// How many of them are compressed.
+    pub compressed: u64,
 }
 
 /// HTTP versions.

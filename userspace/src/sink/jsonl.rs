@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::TransactionSink;
 use super::json::{self, key};
 use crate::flow::{Direction, FlowContext};
-use crate::http::{Body, Content, Headers, Host, Request, Response, Stage, Transaction};
+use crate::http::{Body, Content, Headers, Host, Request, Response, RpcMessages, Stage, Transaction};
 use crate::tls::{CipherSuite, ProtocolVersion, Session};
 use crate::wire::{Outer, TunnelKind};
 
@@ -199,6 +199,12 @@ fn write_transaction(buf: &mut Vec<u8>, transaction: &Transaction<'_>, order: &m
             key!(buf, "rpc.status_code");
             json::string(buf, status.as_bytes());
         }
+        if let Some(timeout) = rpc.timeout {
+            key!(buf, "plaintap.rpc.timeout_ns");
+            json::number(buf, saturating_nanos(timeout));
+        }
+        write_messages(buf, ",\"plaintap.rpc.request.", rpc.request);
+        write_messages(buf, ",\"plaintap.rpc.response.", rpc.response);
     }
     if let Some(tls) = flow.tls {
         write_tls(buf, Some(tls.version), Some(tls.suite), tls.alpn.as_deref(), Some(tls.resumed), tls.sni.as_deref());
@@ -293,6 +299,20 @@ fn write_response(buf: &mut Vec<u8>, response: &Response<'_>, order: &mut Vec<u3
         buf.push(b'"');
         json::number(buf, u64::from(response.status));
         buf.push(b'"');
+    }
+}
+
+/// How many messages of a call went one way, and how large they were.
+fn write_messages(buf: &mut Vec<u8>, prefix: &str, messages: Option<RpcMessages>) {
+    let Some(messages) = messages else { return };
+    for (name, number) in [
+        ("messages\":", messages.messages),
+        ("message_octets\":", messages.octets),
+        ("compressed_messages\":", messages.compressed),
+    ] {
+        buf.extend_from_slice(prefix.as_bytes());
+        buf.extend_from_slice(name.as_bytes());
+        json::number(buf, number);
     }
 }
 

@@ -102,6 +102,11 @@ impl State {
         message.begin(ts);
         message.last = ts;
         message.size += octets.len() as u64;
+        if message.headed {
+            message.messages.feed(octets, &message.head);
+        } else {
+            message.messages.lose();
+        }
         if body_limit > 0 && message.headed {
             message.kept.extend(octets, &message.head, body_limit);
             self.account(id);
@@ -119,6 +124,7 @@ impl State {
             let message = stream.message(direction);
             message.size = message.size.saturating_add(octets);
             message.kept.cut();
+            message.messages.lose();
         }
     }
 
@@ -151,6 +157,7 @@ impl State {
             stream.reasons.insert(reason);
             let message = stream.message(direction);
             message.kept.cut();
+            message.messages.lose();
             message.end_lost = true;
             if message.may_be_interim() {
                 message.doubt_head();

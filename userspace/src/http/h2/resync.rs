@@ -8,10 +8,10 @@
 //! ```
 //!
 //! A sender usually begins a record with a frame. So the start of every slice is tried first, and believed when the frames
-//! from there fill the slice exactly, or when three headers in a row are such as that sender may write them. Anywhere else
-//! it takes a chain of three, or of two that end exactly with the slice, and the first of them is passed over: nothing
-//! points to it, and one that is none can lead to where the true ones are. Where a frame outreaches the slice, the place of
-//! the next header is kept in mind and what comes until then is passed over.
+//! from there fill the slice exactly, or when three headers in a row (two, the first not of DATA) are such as that sender
+//! may write them. Anywhere else it takes a chain of three, or of two that end exactly with the slice, and the first of
+//! them is passed over: nothing points to it, and one that is none can lead to where the true ones are. Where a frame
+//! outreaches the slice, the place of the next header is kept in mind and what comes until then is passed over.
 //!
 //! One plausible header in random octets is rarer than one in 2^13 (type, flags, reserved bit, length, stream), and a chain
 //! of three than one in 2^39; a frame that ends a slice of 4 KiB exactly adds 12 bits.
@@ -69,7 +69,7 @@ impl Hunt {
             }
         }
         let chain = Chain::follow(octets, expect);
-        if chain.len >= ENOUGH || chain.len > 0 && chain.reach == Reach::Exact {
+        if chain.len >= ENOUGH || chain.len > 0 && chain.reach == Reach::Exact || chain.is_pair(octets) {
             return Some(0);
         }
         self.keep(&chain, 0);
@@ -111,7 +111,7 @@ impl Hunt {
 pub fn looks_like_frames(octets: &[u8], direction: Direction) -> bool {
     let chain = Chain::follow(octets, &Expect::of(direction));
     let lone_data = chain.len == 1 && octets.get(3) == Some(&FrameType::DATA.0);
-    chain.len >= ENOUGH || chain.len > 0 && chain.reach == Reach::Exact && !lone_data
+    chain.len >= ENOUGH || chain.len > 0 && chain.reach == Reach::Exact && !lone_data || chain.is_pair(octets)
 }
 
 /// Who sends these octets, if they look like frames that only a client or only a server sends: a header block that begins
@@ -162,6 +162,12 @@ enum Reach {
 }
 
 impl Chain {
+    /// Whether it is two headers, and the first is not of the sort that zeros look like: enough where a sender begins to
+    /// write, with a body that goes beyond the slice.
+    fn is_pair(&self, octets: &[u8]) -> bool {
+        self.len + 1 >= ENOUGH && octets.get(3) != Some(&FrameType::DATA.0)
+    }
+
     fn follow(mut octets: &[u8], expect: &Expect) -> Self {
         let (mut len, mut second) = (0, 0);
         let mut open_block: Option<StreamId> = None;

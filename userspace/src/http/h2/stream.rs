@@ -13,7 +13,7 @@ use crate::Timestamp;
 use crate::flow::Direction;
 use crate::http::head::{Head, Span};
 use crate::http::transaction::{Reasons, Request, Response, Stage, Transaction, Version};
-use crate::http::{Output, body};
+use crate::http::{Output, body, grpc};
 
 /// One direction of a stream. Reused: its buffers keep what they have grown to.
 #[derive(Default)]
@@ -35,6 +35,8 @@ pub(super) struct Message {
     pub(super) size: u64,
     /// The first octets of DATA.
     pub(super) kept: body::Kept,
+    /// gRPC messages in DATA.
+    pub(super) messages: grpc::Messages,
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
 }
@@ -137,7 +139,10 @@ impl Stream {
             end: later.last,
             request: request.seen.then(|| request.as_request(self.pushed)),
             response: response.seen.then(|| response.as_response()),
-            rpc: None,
+            rpc: grpc::call(
+                request.seen.then_some((&request.head, &request.messages)),
+                response.seen.then_some((&response.head, &response.messages)),
+            ),
             reset: self.reset,
             stage,
             reasons,

@@ -241,3 +241,49 @@ fn what_streams_hold_is_bounded() {
     assert!((985..=992).contains(&emitted), "{emitted}");
     assert_eq!(rig.stats.h2_streams_overflowed, emitted as u64);
 }
+
+#[test]
+fn a_grpc_call_says_what_it_was_and_how_it_ended() {
+    let mut rig = begun();
+    let call = &[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/shop.Cart/Add"),
+        ("content-type", "application/grpc"),
+        ("grpc-timeout", "1500m"),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    ];
+    let reply = &[(":status", "200"), ("content-type", "application/grpc")];
+    rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 4, 1, &block(call))]));
+    rig.data(
+        ClientToServer,
+        &frames(&[(FrameType::DATA, 0, 1, &[0, 0, 0, 0, 3, 1]), (FrameType::DATA, 1, 1, &[2, 3])]),
+    );
+    rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 4, 1, &block(reply))]));
+    rig.data(ServerToClient, &frames(&[(FrameType::DATA, 0, 1, &[1, 0, 0, 0, 2, 1, 2, 0, 0, 0, 0, 0])]));
+    rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 5, 1, &block(&[("grpc-status", "0")]))]));
+    // Trailers only.
+    let refused = &[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "12")];
+    rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 5, 3, &block(call))]));
+    rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 5, 3, &block(refused))]));
+    assert_eq!(rig.finish().len(), 2);
+    let json = rig.json();
+    for (key, value) in [
+        ("rpc.system.name", serde_json::json!("grpc")),
+        ("rpc.method", "shop.Cart/Add".into()),
+        ("rpc.status_code", "OK".into()),
+        ("plaintap.rpc.timeout_ns", 1_500_000_000.into()),
+        ("plaintap.rpc.request.messages", 1.into()),
+        ("plaintap.rpc.request.message_octets", 3.into()),
+        ("plaintap.rpc.response.messages", 2.into()),
+        ("plaintap.rpc.response.message_octets", 2.into()),
+        ("plaintap.rpc.response.compressed_messages", 1.into()),
+        ("http.request.body.size", 8.into()),
+        ("trace_id", "0af7651916cd43dd8448eb211c80319c".into()),
+        ("parent_span_id", "b7ad6b7169203331".into()),
+    ] {
+        assert_eq!(json[0][key], value, "{key}");
+    }
+    assert_eq!(json[1]["rpc.status_code"], "UNIMPLEMENTED");
+}
