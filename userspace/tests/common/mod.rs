@@ -71,8 +71,43 @@ pub(crate) fn read(trace: Trace, keylog: &str, keys_at: KeysAt) -> Run {
     Run { sink, stats: pipeline.stats() }
 }
 
+/// What goes into a stage comes out of it, each unit under one name.
 fn assert_accounts_balance(pipeline: &Pipeline, frames: u64, sink: &Collector) {
-    let _ = (pipeline, frames, sink);
+    let Stats { wire, flow, tcp, tls, http } = pipeline.stats();
+    assert_eq!(wire.frames_in, frames);
+    assert_eq!(wire.segments, tcp.segments_in);
+    let flow_ends =
+        [flow.flows_closed, flow.flows_reset, flow.flows_idle, flow.flows_evicted, flow.flows_replaced, flow.flows_cut];
+    assert_eq!(flow.flows_opened, flow_ends.iter().sum(), "{flow:?}");
+    let segments = [
+        tcp.segments_bare,
+        tcp.segments_control,
+        tcp.segments_delivered,
+        tcp.segments_held,
+        tcp.segments_duplicate,
+        tcp.segments_out_of_window,
+        tcp.segments_after_end,
+    ];
+    assert_eq!(tcp.segments_in, segments.iter().sum(), "{tcp:?}");
+    let octets = [tcp.octets_delivered, tcp.octets_duplicate, tcp.octets_dropped, tcp.octets_abandoned];
+    assert_eq!(tcp.octets_in, octets.iter().sum(), "{tcp:?}");
+    let records = [
+        tls.records_plain,
+        tls.records_opened,
+        tls.records_bad,
+        tls.records_passed_over,
+        tls.records_no_key,
+        tls.records_wrong_key,
+        tls.records_unsupported,
+        tls.records_no_handshake,
+        tls.records_unplaced,
+    ];
+    assert_eq!(tls.records_in, records.iter().sum(), "{tls:?}");
+    assert_eq!(tls.sessions, sink.sessions.len() as u64, "{tls:?}");
+    assert_eq!(http.transactions, sink.transactions.len() as u64, "{http:?}");
+    assert_eq!(http.transactions, http.paired + http.requests_unanswered + http.responses_unasked, "{http:?}");
+    assert_eq!(http.requests, http.paired + http.requests_unanswered, "{http:?}");
+    assert_eq!(http.responses, http.paired + http.responses_unasked, "{http:?}");
 }
 
 /// The transactions are exactly the model's, and whole.
