@@ -1,6 +1,7 @@
 //! Other tools and plaintap on the same capture.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -19,7 +20,7 @@ pub(crate) fn run(capture: &Path, keys: &Path, rounds: Rounds) -> anyhow::Result
             capture.display(),
             capture_octets as f64 / 1e6
         ),
-        &["tool", "median s", "fastest", "slowest", "MB/s", "peak MB", "x plaintap"],
+        &["tool", "median s", "fastest", "slowest", "MB/s", "peak MB", "output kB", "x plaintap"],
     );
     fs::read(capture).context("cannot read the capture")?; // into the page cache
 
@@ -31,11 +32,12 @@ pub(crate) fn run(capture: &Path, keys: &Path, rounds: Rounds) -> anyhow::Result
             table.note(format!("{name} skipped: {program} does not start: {error}"));
             continue;
         }
-        let (mut times, mut peak) = (Times::default(), 0);
+        let (mut times, mut peak, mut output) = (Times::default(), 0, 0);
         // The slow ones need no spread to be told apart.
         for _ in 0..if name == "plaintap" { rounds.rounds } else { rounds.rounds.min(3) } {
             let (elapsed, outcome) = time(|| measured(&program, &arguments));
-            peak = peak.max(outcome.with_context(|| format!("{name} failed"))?);
+            let (resident, written) = outcome.with_context(|| format!("{name} failed"))?;
+            (peak, output) = (peak.max(resident), written);
             times.push(elapsed);
         }
         let median = times.median();
@@ -50,11 +52,12 @@ pub(crate) fn run(capture: &Path, keys: &Path, rounds: Rounds) -> anyhow::Result
             format!("{slowest:.3}"),
             format!("{:.1}", capture_octets as f64 / 1e6 / median),
             format!("{:.0}", peak as f64 / 1024.0),
+            format!("{:.1}", output as f64 / 1e3),
             format!("{:.0}", median / plaintap_median),
         ]);
         table.note(format!("{name}: {program} {}", arguments.join(" ")));
     }
-    table.note("Capture in the page cache; output to /dev/null; peak: VmHWM, looked at every 5 ms.");
+    table.note("Capture in the page cache; output counted and dropped: little of it from a tool that prints the data means that it stopped; peak: VmHWM, looked at every 5 ms.");
     table.print();
     Ok(())
 }
@@ -92,16 +95,20 @@ fn tools(capture: &Path, keys: &Path) -> [(&'static str, String, Vec<String>); 3
     ]
 }
 
-/// Runs a program to its end; gives its greatest resident size in KiB.
-fn measured(program: &str, arguments: &[String]) -> anyhow::Result<u64> {
+/// Runs a program to its end; gives its greatest resident size in KiB and how many octets it wrote.
+fn measured(program: &str, arguments: &[String]) -> anyhow::Result<(u64, u64)> {
     let mut command = Command::new(program);
-    let mut child = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child =
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut stdout = child.stdout.take().context("the output is piped")?;
+    let output = thread::spawn(move || io::copy(&mut stdout, &mut io::sink()));
     let status_file = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     loop {
         if let Some(status) = child.try_wait()? {
             anyhow::ensure!(status.success(), "{program} ended with {status}");
-            return Ok(peak);
+            let written = output.join().map_err(|_| anyhow::anyhow!("the reader of {program}'s output panicked"))??;
+            return Ok((peak, written));
         }
         let status = fs::read_to_string(&status_file).unwrap_or_default();
         let resident =
