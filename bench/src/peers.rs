@@ -57,7 +57,7 @@ pub(crate) fn run(capture: &Path, keys: &Path, rounds: Rounds) -> anyhow::Result
         ]);
         table.note(format!("{name}: {program} {}", arguments.join(" ")));
     }
-    table.note("Capture in the page cache; output counted and dropped: little of it from a tool that prints the data means that it stopped; peak: VmHWM, looked at every 5 ms.");
+    table.note("Capture in the page cache; output counted and dropped: little of it from a tool that prints the data means that it decrypted nothing; peak: VmHWM, looked at every 5 ms.");
     table.print();
     Ok(())
 }
