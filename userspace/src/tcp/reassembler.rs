@@ -15,6 +15,7 @@
 //! up, or when a cap is reached. The first copy of an octet wins (RFC 9293 leaves it open; most stacks do so); overlapping
 //! copies that differ are counted.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{SeqNumber, TcpFlags};
@@ -204,7 +205,7 @@ struct Half {
 #[derive(Debug, Default)]
 struct Held {
     /// In stream order, without overlaps.
-    pieces: Vec<Piece>,
+    pieces: VecDeque<Piece>,
     octets: usize,
 }
 
@@ -625,11 +626,11 @@ impl Half {
             StreamEnd::Reset => {
                 ahead == 0
                     || (ahead > 0 && self.peer_acked && self.acked.distance_from(at) >= 0)
-                    || self.held.as_ref().and_then(|held| held.pieces.last()).is_some_and(|last| last.end() == at)
+                    || self.held.as_ref().and_then(|held| held.pieces.back()).is_some_and(|last| last.end() == at)
             }
             // Nothing comes after a FIN.
             _ => {
-                let last = self.held.as_ref().and_then(|held| held.pieces.last());
+                let last = self.held.as_ref().and_then(|held| held.pieces.back());
                 (0..MAX_AHEAD).contains(&ahead) && last.is_none_or(|last| last.end().distance_from(at) <= 0)
             }
         };
@@ -662,7 +663,7 @@ impl Half {
     /// What waits first: since when, where it starts, what it acknowledges.
     fn first_waiting(&self, now: Timestamp) -> Option<(Timestamp, SeqNumber, SeqNumber)> {
         match (&self.held, self.end) {
-            (Some(held), _) => held.pieces.first().map(|piece| (piece.ts, piece.seq, piece.ack)),
+            (Some(held), _) => held.pieces.front().map(|piece| (piece.ts, piece.seq, piece.ack)),
             (None, Some((end, ack, _))) if !self.ended => Some((now, end, ack)),
             _ => None,
         }
@@ -705,10 +706,10 @@ impl Half {
             handler.end(side, now, how);
             return true;
         };
-        if held.pieces.first().is_none_or(|piece| piece.seq.distance_from(self.next) > 0) {
+        if held.pieces.front().is_none_or(|piece| piece.seq.distance_from(self.next) > 0) {
             return false;
         }
-        let mut piece = held.pieces.remove(0);
+        let Some(mut piece) = held.pieces.pop_front() else { return false };
         held.octets -= piece.octets.len();
         if held.pieces.is_empty() {
             shared.recycle_held(self.held.take());

@@ -96,6 +96,9 @@ pub struct TlsConfig {
     pub resync_octets: usize,
     /// Sequence numbers tried for one record after a gap (default 4,096: a gap of 64 MiB in the longest records).
     pub resync_trials: u64,
+    /// Octets deciphered in trials after one gap (default 16 MiB, some milliseconds): a gap must not cost more than that,
+    /// whoever made it.
+    pub resync_work: u64,
     /// Octets of a handshake message that are kept together (default 64 KiB); longer ones are passed over.
     pub handshake_message: usize,
     /// Octets of early data held until the server takes or refuses them (default 64 KiB; servers allow 16 KiB).
@@ -111,6 +114,7 @@ impl Default for TlsConfig {
             parked_octets: 512 << 20,
             resync_octets: 256 << 10,
             resync_trials: 4_096,
+            resync_work: 16 << 20,
             handshake_message: 64 << 10,
             early_data: 64 << 10,
         }

@@ -25,6 +25,8 @@ pub(super) struct Resync {
     pub(super) tail: Vec<u8>,
     /// Octets lost, cut or searched since the last record: how many records there may have been.
     pub(super) octets: u64,
+    /// Octets that may still be spent on trials.
+    pub(super) budget: u64,
     /// The fragment of the record that was cut, where its bounds are known.
     pub(super) cut_fragment: Option<usize>,
     /// Octets passed over that the application has not been told of.

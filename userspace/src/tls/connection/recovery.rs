@@ -110,6 +110,7 @@ impl Connection {
             octets: 0,
             cut_fragment: None,
             untold: 0,
+            budget: context.shared.config.resync_work,
         }));
     }
 
@@ -154,9 +155,8 @@ impl Connection {
             (false, Some(version)) if sealed => header.version == version && header.len > 0,
             _ => header.len > 0,
         };
-        let mut trials = context.shared.config.resync_trials;
         while let Some((start, end)) = resync.candidate(at_end, plausible) {
-            match self.place(direction, &mut resync, start, end, &mut trials, context) {
+            match self.place(direction, &mut resync, start, end, context) {
                 Placed::Here => return self.go_on(direction, ts, *resync, context),
                 Placed::Chained => {
                     let record = resync.buffer[start..end].to_vec();
@@ -177,7 +177,8 @@ impl Connection {
         half.undecrypted_octets += done as u64;
         context.shared.stats.octets_searched += done as u64;
         let searched = resync.untold > context.shared.config.resync_octets as u64;
-        let hopeless = matches!(half.protection, Protection::Sealed(..)) && searched;
+        let hopeless =
+            matches!(half.protection, Protection::Sealed(..)) && (searched || resync.budget < TRIAL_OVERHEAD);
         if hopeless || at_end {
             let rest = resync.buffer.len() as u64;
             half.undecrypted_octets += rest;
@@ -213,24 +214,24 @@ impl Connection {
         resync: &mut Resync,
         start: usize,
         end: usize,
-        trials: &mut u64,
         context: &mut TlsContext<'_>,
     ) -> Placed {
+        let followed = resync.is_followed(end);
         let record = &resync.buffer[start..end];
         let sealed = ContentType(record[0]) == ContentType::APPLICATION_DATA || !is_plain(record);
         let half = &mut self.halves[direction as usize];
         match &half.protection {
-            Protection::Skipped(_) => Placed::when(resync.aligned || resync.is_followed(end)),
-            Protection::Plain | Protection::Pending(_) if !sealed && resync.is_followed(end) => Placed::Here,
+            Protection::Skipped(_) => Placed::when(resync.aligned || followed),
+            Protection::Plain | Protection::Pending(_) if !sealed && followed => Placed::Here,
             Protection::Plain | Protection::Pending(_) => {
-                let fits = self.place_by_handshake(direction, record, trials, context);
-                Placed::when(fits || (self.negotiation.is_none() && resync.is_followed(end)))
+                let fits = self.place_by_handshake(direction, record, &mut resync.budget, context);
+                Placed::when(fits || (self.negotiation.is_none() && followed))
             }
             Protection::Sealed(opener, _) if opener.is_stateful() => {
                 let params = self.hello.params;
                 self.place_stateful(direction, resync, start, end, params.map(|params| params.cipher), context)
             }
-            Protection::Sealed(..) => Placed::when(self.place_sealed(direction, resync, start, end, trials, context)),
+            Protection::Sealed(..) => Placed::when(self.place_sealed(direction, resync, start, end, context)),
         }
     }
 
@@ -238,19 +239,20 @@ impl Connection {
     fn place_sealed(
         &mut self,
         direction: Direction,
-        resync: &Resync,
+        resync: &mut Resync,
         start: usize,
         end: usize,
-        trials: &mut u64,
         context: &mut TlsContext<'_>,
     ) -> bool {
         let record = &resync.buffer[start..end];
+        let budget = &mut resync.budget;
         let scratch = &mut context.shared.scratch;
         let half = &mut self.halves[direction as usize];
         let Protection::Sealed(opener, epoch) = &mut half.protection else { return false };
         let epoch = *epoch;
         let lost = resync.octets + start as u64;
-        let records = 1 + lost / (HEADER_LEN + opener.overhead()) as u64;
+        let most = context.shared.config.resync_trials;
+        let records = (1 + lost / (HEADER_LEN + opener.overhead()) as u64).min(most);
         let nonce = opener.explicit_nonce(&record[HEADER_LEN..]);
         let guess = match (half.last_nonce, nonce) {
             // Most senders count in the nonce (RFC 5288 section 3).
@@ -259,7 +261,7 @@ impl Connection {
         };
         let guess = guess.filter(|seq| (half.seq..half.seq.saturating_add(records)).contains(seq));
         let mut first = guess.into_iter().chain(half.seq..half.seq.saturating_add(records));
-        if let Some(seq) = try_open(opener, &mut first, record, scratch, trials) {
+        if let Some(seq) = try_open(opener, &mut first, record, scratch, budget) {
             half.seq = seq;
             half.proven = true;
             return true;
@@ -278,7 +280,7 @@ impl Connection {
             Epoch::Session => None,
         };
         let Some((mut keys, next)) = next else { return false };
-        match try_open(&mut keys.opener, &mut (0..records), record, scratch, trials) {
+        match try_open(&mut keys.opener, &mut (0..records), record, scratch, budget) {
             Some(seq) => {
                 half.install(keys, next);
                 half.seq = seq;
@@ -293,7 +295,7 @@ impl Connection {
     fn place_stateful(
         &mut self,
         direction: Direction,
-        resync: &Resync,
+        resync: &mut Resync,
         start: usize,
         end: usize,
         cipher: Option<BulkCipher>,
@@ -317,9 +319,9 @@ impl Connection {
         } else {
             return Placed::Nowhere;
         }
-        let mut trials = MAX_STATEFUL_TRIALS;
+        let budget = &mut resync.budget;
         let seqs = half.seq..half.seq.saturating_add(records.min(MAX_STATEFUL_TRIALS) + 1);
-        match try_open_stateful(&opener, seqs, record, &mut context.shared.scratch, &mut trials) {
+        match try_open_stateful(&opener, seqs, record, &mut context.shared.scratch, budget) {
             Some(seq) => {
                 let Protection::Sealed(kept, _) = &mut half.protection else { return Placed::Nowhere };
                 *kept = opener;
@@ -336,7 +338,7 @@ impl Connection {
         &mut self,
         direction: Direction,
         record: &[u8],
-        trials: &mut u64,
+        budget: &mut u64,
         context: &mut TlsContext<'_>,
     ) -> bool {
         let Some(negotiation) = &mut self.negotiation else { return false };
@@ -354,7 +356,7 @@ impl Connection {
         };
         for (suite, mut keys, epoch) in keys {
             let seqs = &mut (0..MAX_HANDSHAKE_TRIALS);
-            let Some(seq) = try_open(&mut keys.opener, seqs, record, &mut context.shared.scratch, trials) else {
+            let Some(seq) = try_open(&mut keys.opener, seqs, record, &mut context.shared.scratch, budget) else {
                 continue;
             };
             if let (Some(suite), Some(negotiation)) = (suite, &mut self.negotiation) {
@@ -450,17 +452,17 @@ impl Placed {
     }
 }
 
-/// The first of `seqs` with which `record` opens. Each trial costs one of `trials`.
+/// The first of `seqs` with which `record` opens. Each trial costs the record's length of `budget`.
 fn try_open(
     opener: &mut Opener,
     seqs: &mut dyn Iterator<Item = u64>,
     record: &[u8],
     scratch: &mut Vec<u8>,
-    trials: &mut u64,
+    budget: &mut u64,
 ) -> Option<u64> {
     let (header, fragment) = record.split_first_chunk::<HEADER_LEN>()?;
     for seq in seqs {
-        *trials = trials.checked_sub(1)?;
+        *budget = budget.checked_sub(record.len() as u64 + TRIAL_OVERHEAD)?;
         scratch.clear();
         scratch.extend_from_slice(fragment);
         if opener.open(seq, *header, scratch).is_ok() {
@@ -476,10 +478,10 @@ fn try_open_stateful(
     seqs: std::ops::Range<u64>,
     record: &[u8],
     scratch: &mut Vec<u8>,
-    trials: &mut u64,
+    budget: &mut u64,
 ) -> Option<u64> {
     seqs.into_iter()
-        .find(|&seq| try_open(&mut opener.clone(), &mut std::iter::once(seq), record, scratch, trials).is_some())
+        .find(|&seq| try_open(&mut opener.clone(), &mut std::iter::once(seq), record, scratch, budget).is_some())
 }
 
 /// Whether a record in the clear may look so.
@@ -500,6 +502,9 @@ fn is_plain(record: &[u8]) -> bool {
         _ => false,
     }
 }
+
+/// What a trial costs beside the record's octets, in octets.
+const TRIAL_OVERHEAD: u64 = 256;
 
 /// Octets of the shortest cipher block.
 const MIN_BLOCK: usize = 8;
