@@ -22,9 +22,6 @@ pub(crate) use traffic::{Flow, http_differences};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Whether the transactions of HTTP/2 connections are there to be compared. Until then such flows are left out, and counted.
-pub(crate) const READS_HTTP2: bool = false;
-
 /// What another implementation reads in a capture.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {

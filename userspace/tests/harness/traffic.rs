@@ -46,13 +46,6 @@ struct Response {
 pub(crate) fn http_differences(expected: &[Flow], reading: &Reading) -> Vec<String> {
     let mut want: Vec<Flow> = expected.to_vec();
     let mut got = Flow::actual(&reading.transactions);
-    if !super::READS_HTTP2 {
-        for flows in [&mut want, &mut got] {
-            flows.iter_mut().for_each(|flow| flow.lanes.retain(|&lane, _| lane == 0));
-            flows.retain(|flow| !flow.lanes.is_empty());
-        }
-    }
-
     // Whole agreement first, so that a flow in error cannot take the partner of one that is right.
     want.retain(|flow| match got.iter().position(|other| flow.may_be(other) && flow.differences(other).is_empty()) {
         Some(found) => {
