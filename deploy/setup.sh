@@ -43,13 +43,20 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 echo "setup: installing through apt:$missing"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 # The servers are for the tests, which run their own copies: keep Debian from starting them on this machine.
 if [ ! -e /usr/sbin/policy-rc.d ]; then
-    trap '$sudo rm -f /usr/sbin/policy-rc.d' EXIT
+    trap 'rm -f "$log"; $sudo rm -f /usr/sbin/policy-rc.d' EXIT
     printf '#!/bin/sh\nexit 101\n' | $sudo tee /usr/sbin/policy-rc.d >/dev/null
     $sudo chmod +x /usr/sbin/policy-rc.d
 fi
-apt="$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0"
-$apt update
+apt() {
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1 || {
+        cat "$log" >&2
+        die "apt-get $1 failed"
+    }
+}
+apt update
 # shellcheck disable=SC2086 # words are meant to be split
-$apt install -y --no-install-recommends $missing >/dev/null || die "apt could not install:$missing"
+apt install -y --no-install-recommends $missing
