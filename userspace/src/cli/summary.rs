@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use plaintap::flow::{Direction, FlowContext};
-use plaintap::http::Transaction;
+use plaintap::http::{Transaction, WebSocket};
 use plaintap::sink::{JsonLines, TransactionSink};
 use plaintap::source::pcap::SourceStats;
 use plaintap::stats::Stats;
@@ -49,6 +49,10 @@ impl<W: Write + fmt::Debug, S: Write + fmt::Debug> TransactionSink for Outcomes<
     fn session(&mut self, session: &Session<'_>) {
         self.counts[session.outcome as usize] += 1;
         self.inner.session(session);
+    }
+
+    fn websocket(&mut self, websocket: &WebSocket<'_>) {
+        self.inner.websocket(websocket);
     }
 
     fn app_data(&mut self, flow: &FlowContext<'_>, direction: Direction, octets: &[u8]) {

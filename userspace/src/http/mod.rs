@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use self::h1::Agreed;
 use crate::Timestamp;
 use crate::flow::{Direction, FlowContext};
 use crate::sink::TransactionSink;
@@ -13,6 +14,7 @@ pub mod h2;
 mod head;
 mod redact;
 mod transaction;
+mod websocket;
 
 #[doc(hidden)]
 pub use h1::fuzz_h1;
@@ -21,6 +23,7 @@ pub use redact::{HEADERS as REDACTED_HEADERS, PARAMETERS as REDACTED_PARAMETERS}
 pub use transaction::{
     Body, Content, Host, Reasons, Request, Response, Rpc, RpcMessages, Server, Stage, Transaction, Version,
 };
+pub use websocket::{Sent, WebSocket};
 
 crate::counters! {
     /// What became of HTTP messages.
@@ -70,6 +73,8 @@ crate::counters! {
         values_redacted,
         /// Records of transactions that go on; another one of the same transaction follows.
         streams_announced,
+        /// WebSocket records.
+        websockets,
         /// HTTP/2 frames read.
         h2_frames,
         /// HTTP/2 frames that a loss or the end cut.
@@ -190,7 +195,7 @@ pub enum StreamEnd {
 pub enum Next {
     /// More HTTP.
     Http,
-    /// No longer HTTP (after CONNECT, an Upgrade to something unknown): the rest of the slice, from this offset on, and
+    /// No longer HTTP (after CONNECT, an Upgrade to something unknown; WebSocket and HTTP/2 are known): the rest of the slice, from this offset on, and
     /// everything after it in both directions belongs to the caller.
     Opaque(usize),
 }
@@ -234,6 +239,7 @@ pub struct Connection(Inner);
 enum Inner {
     H1(h1::Connection),
     H2(Box<h2::Connection>),
+    WebSocket(Box<websocket::Connection>),
 }
 
 impl Connection {
@@ -250,8 +256,24 @@ impl Connection {
     /// TCP segment begins: after a gap, messages are looked for there.
     pub fn data(&mut self, direction: Direction, ts: Timestamp, bytes: &[u8], out: &mut Output<'_>) -> Next {
         match &mut self.0 {
-            Inner::H1(connection) => connection.data(direction, ts, bytes, out),
+            Inner::H1(connection) => {
+                let next = connection.data(direction, ts, bytes, out);
+                match (next, connection.agreed()) {
+                    (Next::Opaque(at), Some(agreed)) => {
+                        self.0 = match agreed {
+                            Agreed::Http2(request) => Inner::H2(Box::new(h2::Connection::upgraded(*request))),
+                            Agreed::WebSocket(websocket) => Inner::WebSocket(websocket),
+                        };
+                        self.data(direction, ts, bytes.get(at..).unwrap_or_default(), out)
+                    }
+                    (next, _) => next,
+                }
+            }
             Inner::H2(connection) => connection.data(direction, ts, bytes, out),
+            Inner::WebSocket(connection) => {
+                connection.data(direction, ts, bytes);
+                Next::Http
+            }
         }
     }
 
@@ -260,6 +282,7 @@ impl Connection {
         match &mut self.0 {
             Inner::H1(connection) => connection.gap(direction, ts, lost, out),
             Inner::H2(connection) => connection.gap(direction, ts, lost, out),
+            Inner::WebSocket(connection) => connection.gap(direction, lost),
         }
     }
 
@@ -268,6 +291,7 @@ impl Connection {
         match &mut self.0 {
             Inner::H1(connection) => connection.end(direction, ts, how, out),
             Inner::H2(connection) => connection.end(direction, ts, how, out),
+            Inner::WebSocket(_) => {}
         }
     }
 
@@ -276,6 +300,10 @@ impl Connection {
         match &mut self.0 {
             Inner::H1(connection) => connection.finish(ts, out),
             Inner::H2(connection) => connection.finish(ts, out),
+            Inner::WebSocket(connection) => {
+                connection.finish(out);
+                *self = Self::default();
+            }
         }
     }
 
@@ -284,6 +312,7 @@ impl Connection {
         match &self.0 {
             Inner::H1(connection) => connection.heap(),
             Inner::H2(connection) => connection.heap(),
+            Inner::WebSocket(_) => size_of::<websocket::Connection>(),
         }
     }
 
@@ -292,6 +321,7 @@ impl Connection {
         match &mut self.0 {
             Inner::H1(connection) => connection.trim(),
             Inner::H2(connection) => connection.trim(),
+            Inner::WebSocket(_) => {}
         }
     }
 }

@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use super::TransactionSink;
 use super::json::{self, key};
 use crate::flow::{Direction, FlowContext};
-use crate::http::{Body, Content, Headers, Host, Request, Response, RpcMessages, Stage, Transaction};
+use crate::http::{
+    Body, Content, Headers, Host, Reasons, Request, Response, RpcMessages, Stage, Transaction, WebSocket,
+};
 use crate::tls::{CipherSuite, ProtocolVersion, Session};
 use crate::wire::{Outer, TunnelKind};
 
@@ -79,6 +81,13 @@ impl<W: Write, S: Write> TransactionSink for JsonLines<W, S> {
         }
         write_transaction(&mut self.transactions.buf, transaction, &mut self.order);
         self.transactions.line();
+    }
+
+    fn websocket(&mut self, websocket: &WebSocket<'_>) {
+        if !self.transactions.failed {
+            write_websocket(&mut self.transactions.buf, websocket);
+            self.transactions.line();
+        }
     }
 
     fn session(&mut self, session: &Session<'_>) {
@@ -237,14 +246,66 @@ fn write_transaction(buf: &mut Vec<u8>, transaction: &Transaction<'_>, order: &m
         key!(buf, "plaintap.stream");
         json::boolean(buf, true);
     }
-    key!(buf, "plaintap.complete");
-    json::boolean(buf, transaction.reasons.is_empty());
-    if !transaction.reasons.is_empty() {
-        key!(buf, "plaintap.incomplete_reasons");
-        array(buf, transaction.reasons.names(), |buf, name| json::string(buf, name.as_bytes()));
-    }
+    write_reasons(buf, transaction.reasons);
     write_redacted(buf, transaction);
     buf.push(b'}');
+}
+
+/// Writes one `plaintap.websocket/1` object, without a line's end.
+fn write_websocket(buf: &mut Vec<u8>, websocket: &WebSocket<'_>) {
+    let flow = websocket.flow;
+    buf.extend_from_slice(b"{\"schema\":\"plaintap.websocket/1\"");
+    key!(buf, "time");
+    json::time(buf, websocket.start);
+    key!(buf, "duration_ns");
+    json::number(buf, websocket.end.as_nanos().saturating_sub(websocket.start.as_nanos()));
+    write_endpoints(buf, flow);
+    key!(buf, "plaintap.flow.id");
+    json::id(buf, flow.id);
+    if let Some(stream_id) = websocket.stream_id {
+        key!(buf, "plaintap.flow.stream_id");
+        json::number(buf, u64::from(stream_id));
+    }
+    key!(buf, "plaintap.flow.tx_index");
+    json::number(buf, websocket.index);
+    for (side, sent) in [("client", websocket.client), ("server", websocket.server)] {
+        for (name, number) in [
+            ("text_messages", sent.text),
+            ("text_octets", sent.text_octets),
+            ("binary_messages", sent.binary),
+            ("binary_octets", sent.binary_octets),
+            ("compressed_messages", sent.compressed),
+            ("pings", sent.pings),
+            ("pongs", sent.pongs),
+        ] {
+            for part in [",\"plaintap.websocket.", side, ".", name, "\":"] {
+                buf.extend_from_slice(part.as_bytes());
+            }
+            json::number(buf, number);
+        }
+    }
+    key!(buf, "plaintap.websocket.permessage_deflate");
+    json::boolean(buf, websocket.deflate);
+    if let Some((direction, code)) = websocket.close {
+        key!(buf, "plaintap.websocket.close_by");
+        json::string(buf, if direction == Direction::ClientToServer { b"client" } else { b"server" });
+        if let Some(code) = code {
+            key!(buf, "plaintap.websocket.close_code");
+            json::number(buf, u64::from(code));
+        }
+    }
+    write_capture(buf, flow);
+    write_reasons(buf, websocket.reasons);
+    buf.push(b'}');
+}
+
+fn write_reasons(buf: &mut Vec<u8>, reasons: Reasons) {
+    key!(buf, "plaintap.complete");
+    json::boolean(buf, reasons.is_empty());
+    if !reasons.is_empty() {
+        key!(buf, "plaintap.incomplete_reasons");
+        array(buf, reasons.names(), |buf, name| json::string(buf, name.as_bytes()));
+    }
 }
 
 /// Method and target. A method that OpenTelemetry does not know is `_OTHER`, with its name beside.

@@ -8,7 +8,7 @@ mod tests;
 pub use jsonl::JsonLines;
 
 use crate::flow::{Direction, FlowContext};
-use crate::http::Transaction;
+use crate::http::{Transaction, WebSocket};
 use crate::tls::Session;
 
 /// Takes finished records. A sink keeps its first error and tells it when it is asked, so that the pipeline's hot path has
@@ -19,6 +19,11 @@ pub trait TransactionSink: std::fmt::Debug {
 
     /// Takes one TLS session record.
     fn session(&mut self, session: &Session<'_>);
+
+    /// Takes one WebSocket record.
+    fn websocket(&mut self, websocket: &WebSocket<'_>) {
+        let _ = websocket;
+    }
 
     /// Sees the plaintext of one application-data record, before it is taken for any protocol.
     fn app_data(&mut self, flow: &FlowContext<'_>, direction: Direction, octets: &[u8]) {

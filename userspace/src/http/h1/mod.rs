@@ -41,7 +41,9 @@ pub(super) use reader::{begins_request, begins_response, may_begin_message};
 use self::chunked::Chunked;
 use self::exchange::{Exchange, Message};
 use self::reader::{Reader, State};
-use super::{Lost, Next, Output, Reasons, StreamEnd};
+use super::body::Kept;
+use super::head::Head;
+use super::{Lost, Next, Output, Reasons, StreamEnd, websocket};
 use crate::Timestamp;
 use crate::flow::Direction;
 
@@ -66,6 +68,26 @@ pub(super) struct Connection {
     /// Responses may be lost, and why; until the next response.
     lost: Option<Loss>,
     flags: Flags,
+    /// What was agreed on when another protocol began, until the caller takes it.
+    agreed: Option<Agreed>,
+}
+
+/// A protocol that goes on from HTTP/1 and is read too.
+#[derive(Debug)]
+pub(super) enum Agreed {
+    /// HTTP/2, whose first stream answers this request (RFC 7540 section 3.2).
+    Http2(Box<Upgraded>),
+    WebSocket(Box<websocket::Connection>),
+}
+
+/// A request that HTTP/2 answers.
+#[derive(Debug)]
+pub(super) struct Upgraded {
+    pub(super) head: Head,
+    pub(super) kept: Kept,
+    pub(super) size: u64,
+    pub(super) first: Timestamp,
+    pub(super) last: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +128,11 @@ impl Connection {
             at += self.step(direction, ts, rest, at == 0, out);
         }
         if self.flags.switched { Next::Opaque(at) } else { Next::Http }
+    }
+
+    /// What was agreed on, once, after [`Next::Opaque`].
+    pub(super) fn agreed(&mut self) -> Option<Agreed> {
+        self.agreed.take()
     }
 
     pub(super) fn gap(&mut self, direction: Direction, ts: Timestamp, lost: Lost, out: &mut Output<'_>) {

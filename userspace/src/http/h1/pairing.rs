@@ -1,12 +1,12 @@
 //! Which response answers which request. The rules stand at the head of the parent module.
 
-use super::Connection;
 use super::exchange::{Exchange, Message};
 use super::framing::{self, Framing};
 use super::reader::State;
+use super::{Agreed, Connection, Upgraded};
 use crate::Timestamp;
 use crate::flow::Direction;
-use crate::http::{Output, Reasons};
+use crate::http::{Output, Reasons, websocket};
 
 impl Connection {
     /// Takes a request's head.
@@ -120,6 +120,7 @@ impl Connection {
         self.flags.reads_response = true;
         self.flags.perhaps_bodyless = !certain;
         if switched {
+            self.agreed = if status == 101 { self.agree(out) } else { None };
             self.switch(ts, out);
             return;
         }
@@ -186,6 +187,40 @@ impl Connection {
         if let Some(front) = self.queue.front_mut() {
             front.reasons.insert(reasons);
         }
+    }
+
+    /// What the response at the front agrees on, if that is read too. A request that HTTP/2 answers leaves the queue.
+    fn agree(&mut self, out: &mut Output<'_>) -> Option<Agreed> {
+        let front = self.queue.front()?;
+        let response = front.response.as_deref()?;
+        let headers = response.head.headers();
+        let protocol = headers.get("upgrade")?;
+        if protocol.eq_ignore_ascii_case(b"websocket") {
+            let extensions = headers.get("sec-websocket-extensions");
+            let websocket = websocket::Connection::new(self.emitted, None, response.last, extensions);
+            return Some(Agreed::WebSocket(Box::new(websocket)));
+        }
+        if !protocol.eq_ignore_ascii_case(b"h2c") {
+            return None;
+        }
+        // Whatever else was lost, it answers the request that asked for it.
+        let asks = |exchange: &Exchange| exchange.request.as_deref().is_some_and(|request| request.upgrade);
+        let at = self.queue.iter().position(asks)?;
+        let mut request = self.queue.remove(at)?.request?;
+        if at > 0 {
+            self.queue.pop_front_if(|front| front.request.is_none());
+        }
+        // The response was interim.
+        out.stats.responses -= 1;
+        out.stats.interim_responses += 1;
+        self.flags.reads_response = false;
+        Some(Agreed::Http2(Box::new(Upgraded {
+            head: std::mem::take(&mut request.head),
+            kept: std::mem::take(&mut request.kept),
+            size: request.size,
+            first: request.first,
+            last: request.last,
+        })))
     }
 
     /// Another protocol begins after the response at the front.

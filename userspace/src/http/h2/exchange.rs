@@ -7,8 +7,9 @@ use super::state::{State, gap_reason};
 use super::stream::{Message, Stream};
 use crate::Timestamp;
 use crate::flow::Direction::{self, ClientToServer, ServerToClient};
+use crate::http::h1::Upgraded;
 use crate::http::transaction::Stage;
-use crate::http::{Output, Reasons, redact};
+use crate::http::{Lost, Output, Reasons, redact, websocket};
 
 impl State {
     /// Decodes a header block of `direction` and puts it where it belongs. `cut`: its end is missing, and why.
@@ -71,6 +72,16 @@ impl State {
         }
     }
 
+    /// The first stream answers a request that came by HTTP/1.
+    pub(super) fn take_upgraded(&mut self, upgraded: Upgraded) {
+        let id = StreamId(1);
+        self.note(id);
+        let Upgraded { head, kept, size, first, last } = upgraded;
+        self.streams.open(id).request =
+            Message { head, kept, size, first, last, seen: true, headed: true, done: true, ..Message::default() };
+        self.account(id);
+    }
+
     /// Takes octets of a DATA frame.
     pub(super) fn data(
         &mut self,
@@ -101,6 +112,10 @@ impl State {
         let message = stream.message(direction);
         message.begin(ts);
         message.last = ts;
+        if let Some(websocket) = &mut stream.websocket {
+            websocket.data(direction, ts, octets);
+        }
+        let message = stream.message(direction);
         message.size += octets.len() as u64;
         if message.headed {
             message.messages.feed(octets, &message.head);
@@ -121,6 +136,9 @@ impl State {
     pub(super) fn body_lost(&mut self, direction: Direction, header: FrameHeader, octets: u64) {
         if let Some(stream) = self.streams.get(header.stream) {
             stream.reasons.insert(gap_reason(direction));
+            if let Some(websocket) = &mut stream.websocket {
+                websocket.gap(direction, if octets > 0 { Lost::Exactly(octets) } else { Lost::AtMost(u64::MAX) });
+            }
             let message = stream.message(direction);
             message.size = message.size.saturating_add(octets);
             message.kept.cut();
@@ -155,6 +173,9 @@ impl State {
                 continue;
             }
             stream.reasons.insert(reason);
+            if let Some(websocket) = &mut stream.websocket {
+                websocket.gap(direction, Lost::AtMost(u64::MAX));
+            }
             let message = stream.message(direction);
             message.kept.cut();
             message.messages.lose();
@@ -200,6 +221,13 @@ impl State {
         let Some(stream) = self.streams.get(id) else { return };
         if stream.is_done() {
             self.close(id, Reasons::NONE, out);
+        } else if stream.becomes_websocket() {
+            let index = self.emitted;
+            self.emitted += u64::from(stream.emit(index, Stage::Whole, out));
+            let response = &stream.response;
+            let extensions = response.head.headers().get("sec-websocket-extensions");
+            let websocket = websocket::Connection::new(index, Some(id.0), response.last, extensions);
+            stream.websocket = Some(Box::new(websocket));
         } else if let Some(due) = stream.due(out) {
             self.next_announcement = Some(self.next_announcement.map_or(due, |next| next.min(due)));
         }
@@ -209,6 +237,11 @@ impl State {
     fn close(&mut self, id: StreamId, reason: Reasons, out: &mut Output<'_>) {
         let Some(mut stream) = self.streams.close(id) else { return };
         self.held = self.held.saturating_sub(stream.held);
+        if let Some(mut websocket) = stream.websocket.take() {
+            websocket.finish(out);
+            self.streams.recycle(stream);
+            return;
+        }
         if stream.response.may_be_interim() && !stream.response.done {
             stream.response.doubt_head();
         }
@@ -434,9 +467,19 @@ impl Stream {
         }
     }
 
+    /// Whether the other side has just agreed to an extended CONNECT (RFC 8441 section 5).
+    fn becomes_websocket(&self) -> bool {
+        let request = &self.request.head;
+        let asks = self.request.protocol.is_some_and(|span| request.octets(span) == b"websocket");
+        asks && self.response.headed
+            && self.websocket.is_none()
+            && request.octets(request.method) == b"CONNECT"
+            && (200..300).contains(&self.response.head.status)
+    }
+
     /// When it is to be announced, if it is to be.
     fn due(&self, out: &Output<'_>) -> Option<Timestamp> {
-        let goes_on = self.response.headed && self.announced.is_none();
+        let goes_on = self.response.headed && self.announced.is_none() && self.websocket.is_none();
         goes_on.then(|| self.response.first.saturating_add(out.config.stream_after))
     }
 }

@@ -37,6 +37,7 @@ mod tests;
 use self::frame::PREFACE;
 use self::reader::FrameReader;
 use self::state::State;
+use super::h1::Upgraded;
 use super::{Lost, Next, Output, StreamEnd};
 use crate::Timestamp;
 use crate::flow::Direction::{self, ClientToServer, ServerToClient};
@@ -47,6 +48,8 @@ pub(super) struct Connection {
     /// Client's and server's; there from the first octet or gap on.
     readers: Option<[FrameReader; 2]>,
     state: State,
+    /// The beginning is here, whatever the flow says.
+    fresh: bool,
 }
 
 impl Connection {
@@ -54,6 +57,13 @@ impl Connection {
     pub(super) fn midway() -> Self {
         let mut connection = Self::default();
         connection.state.midstream = true;
+        connection
+    }
+
+    /// A connection that begins by an upgrade from HTTP/1: its first stream answers that request (RFC 7540 section 3.2).
+    pub(super) fn upgraded(request: Upgraded) -> Self {
+        let mut connection = Self { fresh: true, ..Self::default() };
+        connection.state.take_upgraded(request);
         connection
     }
 
@@ -136,7 +146,7 @@ impl Connection {
             return;
         }
         let limit = out.config.max_header_block;
-        self.state.start(out);
+        self.state.start(out.flow.midstream && !self.fresh, out);
         self.readers = Some(if self.state.midstream {
             [FrameReader::midway(limit), FrameReader::midway(limit)]
         } else {

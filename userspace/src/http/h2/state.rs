@@ -41,8 +41,8 @@ pub(super) struct Side {
 }
 
 impl State {
-    pub(super) fn start(&mut self, out: &Output<'_>) {
-        self.midstream |= out.flow.midstream;
+    pub(super) fn start(&mut self, midstream: bool, out: &Output<'_>) {
+        self.midstream |= midstream;
         let limit = out.config.max_header_table;
         for side in &mut self.sides {
             side.hpack = Some(if self.midstream { Decoder::unknown(limit) } else { Decoder::new(limit) });

@@ -13,7 +13,7 @@ use crate::Timestamp;
 use crate::flow::Direction;
 use crate::http::head::{Head, Span};
 use crate::http::transaction::{Reasons, Request, Response, Stage, Transaction, Version};
-use crate::http::{Output, body, grpc};
+use crate::http::{Output, body, grpc, websocket};
 
 /// One direction of a stream. Reused: its buffers keep what they have grown to.
 #[derive(Default)]
@@ -52,6 +52,8 @@ pub(super) struct Stream {
     pub(super) pushed: bool,
     /// Who gave the stream up, and why.
     pub(super) reset: Option<(Direction, ErrorCode)>,
+    /// What it has become by an extended CONNECT; its transaction is emitted.
+    pub(super) websocket: Option<Box<websocket::Connection>>,
     /// The number under which it was emitted while it went on.
     pub(super) announced: Option<u64>,
     /// Octets that it holds.

@@ -220,8 +220,8 @@ fn a_switch_of_protocols_hands_the_rest_over() {
     assert!(!json[1].contains_key("url.path"));
 
     let mut rig = Rig::new();
-    rig.client("GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n");
-    let switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x00";
+    rig.client("GET /ws HTTP/1.1\r\nUpgrade: irc/6.9\r\nConnection: upgrade\r\n\r\n");
+    let switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: irc/6.9\r\n\r\n\x81\x00";
     assert_eq!(rig.data(ServerToClient, switching), Next::Opaque(switching.len() - 2));
     assert_eq!(rig.finish(), ["GET /ws 0 -> 101 0"]);
 }

@@ -7,7 +7,9 @@ mod sessions;
 use crate::Timestamp;
 use crate::flow::Direction;
 use crate::flow::{Endpoint, FlowContext};
-use crate::http::{Connection, Headers, HttpConfig, HttpStats, Kind, Lost, Output, Stage, StreamEnd, Transaction};
+use crate::http::{
+    Connection, Headers, HttpConfig, HttpStats, Kind, Lost, Output, Stage, StreamEnd, Transaction, WebSocket,
+};
 use crate::sink::{JsonLines, TransactionSink};
 use crate::testing::h2::{Fields, Said, SaidMessage, Session};
 use crate::tls;
@@ -49,6 +51,10 @@ impl TransactionSink for Collected {
     }
 
     fn session(&mut self, _session: &tls::Session<'_>) {}
+
+    fn websocket(&mut self, websocket: &WebSocket<'_>) {
+        self.json.get_or_insert_with(|| JsonLines::new(Vec::new())).websocket(websocket);
+    }
 }
 
 impl Seen {
@@ -56,7 +62,7 @@ impl Seen {
         let fields = |headers: &Headers<'_>| -> Fields {
             headers.iter().map(|header| (header.name.to_vec(), header.value.to_vec())).collect()
         };
-        let mut said = Said { id: transaction.stream_id.unwrap(), ..Said::default() };
+        let mut said = Said { id: transaction.stream_id.unwrap_or_default(), ..Said::default() };
         if let Some(request) = &transaction.request {
             let path = request.path.map(|path| {
                 let query = request.query.map(|query| [b"?", query].concat()).unwrap_or_default();

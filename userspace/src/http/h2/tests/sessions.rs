@@ -287,3 +287,90 @@ fn a_grpc_call_says_what_it_was_and_how_it_ended() {
     }
     assert_eq!(json[1]["rpc.status_code"], "UNIMPLEMENTED");
 }
+
+/// RFC 7540 section 3.2: the request came by HTTP/1, its response goes by the first stream.
+#[test]
+fn an_upgrade_from_http_1_answers_the_request_on_the_first_stream() {
+    for midstream in [false, true] {
+        let mut rig = Rig { connection: Connection::new(Kind::Http1), midstream, ..Rig::new() };
+        rig.data(
+            ClientToServer,
+            b"GET /up?q=1 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+        );
+        let mut answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n".to_vec();
+        frame(FrameType::SETTINGS, 0, StreamId(0), &[], &mut answer);
+        rig.data(ServerToClient, &answer);
+        let session = Session::random(0, Manner { requests: 0, ..MANNER });
+        rig.data(ClientToServer, &session.writes[0].1);
+        rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 4, 1, &block(&[(":status", "200")]))]));
+        rig.data(ServerToClient, &frames(&[(FrameType::DATA, 1, 1, b"hello")]));
+        rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 5, 3, &block(GET))]));
+        rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 5, 3, &block(&[(":status", "204")]))]));
+        let seen = rig.finish();
+        assert!(seen.iter().all(|seen| seen.reasons.is_empty() || midstream), "{}", seen[0]);
+        assert_eq!(seen.len(), 2, "midstream {midstream}: {}\n{:?}", seen[0], rig.stats);
+        let json = rig.json();
+        assert_eq!(json[0]["url.path"], "/up");
+        assert_eq!(
+            (&json[0]["http.response.status_code"], &json[0]["http.response.body.size"]),
+            (&200.into(), &5.into())
+        );
+        assert_eq!(rig.stats.interim_responses, 1);
+    }
+}
+
+/// RFC 8441 section 5.1.
+#[test]
+fn a_websocket_on_a_stream_is_a_transaction_and_a_summary() {
+    let mut rig = begun();
+    let connect = &[
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":path", "/chat"),
+        (":authority", "a"),
+    ];
+    rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 4, 1, &block(connect))]));
+    let agreed = &[(":status", "200"), ("sec-websocket-extensions", "permessage-deflate")];
+    rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 4, 1, &block(agreed))]));
+    assert_eq!(rig.sink.seen.len(), 1);
+    // Masked "Hello" (RFC 6455 section 5.7), split over frames; an unmasked close with 1000.
+    let hello = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+    rig.data(ClientToServer, &frames(&[(FrameType::DATA, 0, 1, &hello[..3]), (FrameType::DATA, 0, 1, &hello[3..])]));
+    rig.data(ServerToClient, &frames(&[(FrameType::DATA, 1, 1, &[0x88, 2, 3, 0xe8])]));
+    rig.data(ClientToServer, &frames(&[(FrameType::DATA, 1, 1, &[])]));
+    assert!(rig.finish()[0].reasons.is_empty());
+    let json = rig.json();
+    assert_eq!(json[0]["plaintap.request.protocol"], "websocket");
+    for (key, value) in [
+        ("schema", serde_json::json!("plaintap.websocket/1")),
+        ("plaintap.flow.tx_index", 0.into()),
+        ("plaintap.flow.stream_id", 1.into()),
+        ("plaintap.websocket.client.text_messages", 1.into()),
+        ("plaintap.websocket.client.text_octets", 5.into()),
+        ("plaintap.websocket.close_by", "server".into()),
+        ("plaintap.websocket.close_code", 1_000.into()),
+        ("plaintap.websocket.permessage_deflate", true.into()),
+        ("plaintap.complete", true.into()),
+    ] {
+        assert_eq!(json[1][key], value, "{key}");
+    }
+}
+
+#[test]
+fn a_websocket_on_http_1_is_a_transaction_and_a_summary() {
+    let mut rig = Rig { connection: Connection::new(Kind::Http1), ..Rig::new() };
+    rig.data(
+        ClientToServer,
+        b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAA\r\n\r\n",
+    );
+    let mut answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".to_vec();
+    answer.extend_from_slice(&[0x81, 2, b'h', b'i']);
+    rig.data(ServerToClient, &answer);
+    rig.end(ServerToClient, StreamEnd::Closed);
+    assert_eq!(rig.finish().len(), 1);
+    let json = rig.json();
+    assert_eq!(json[0]["http.response.status_code"], 101);
+    assert_eq!(json[1]["plaintap.websocket.server.text_messages"], 1);
+    assert_eq!(json[1]["plaintap.incomplete_reasons"], serde_json::json!(["closed_early"]));
+}
