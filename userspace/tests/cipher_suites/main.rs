@@ -1,7 +1,8 @@
-//! Every cipher suite against a real library: OpenSSL's and GnuTLS's own clients and servers talk through a recording proxy on
-//! loopback, the records are opened with the key log, and the plaintext must be what was sent, octet by octet.
+//! Every cipher suite against a real library: the clients and servers that come with OpenSSL, GnuTLS and NSS talk through a
+//! recording proxy on loopback, the records are opened with the key log, and the plaintext must be what was sent, octet by
+//! octet.
 //!
-//! Needs `openssl`, `gnutls-cli` and `gnutls-serv`; says what it skips where one is missing.
+//! Needs `openssl`, `gnutls-cli`, `gnutls-serv`, `selfserv` and `tstclnt`; says what it skips where one is missing.
 
 mod peers;
 mod walk;
@@ -113,6 +114,33 @@ fn gnutls_with_openssl() {
     }
 }
 
+/// NSS still speaks SSL 3.0, and DES. It logs no keys, but the server's RSA key is ours: it gives the premaster secret.
+#[test]
+fn nss() {
+    let Some(peers) = Peers::nss() else { return };
+    for suite in NSS.map(CipherSuite) {
+        for (name, version) in [
+            ("ssl3", ProtocolVersion::SSL_3_0),
+            ("tls1.0", ProtocolVersion::TLS_1_0),
+            ("tls1.1", ProtocolVersion::TLS_1_1),
+            ("tls1.2", ProtocolVersion::TLS_1_2),
+        ] {
+            let what = format!("{suite:?} {name}");
+            let mut recording = peers.request(|port, file| {
+                let mut client = Command::new("tstclnt");
+                client.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-D", "-o", "-G"]);
+                client.arg("-A").arg(file).args(["-V", &format!("{name}:{name}"), "-c", &format!(":{:04X}", suite.0)]);
+                client
+            });
+            let encrypted = walk::rsa_encrypted_premaster(&recording).unwrap_or_else(|error| panic!("{what}: {error}"));
+            recording.key_log = format!("RSA - {}\n", peers.decrypt_premaster(&encrypted));
+            let walked = walk(&recording).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!((walked.suite, walked.version), (suite, version));
+            recording.assert_plaintext(&walked, &what);
+        }
+    }
+}
+
 /// Proves one suite with OpenSSL at both ends.
 fn prove_openssl(peers: &Peers, standard_name: &str, name: &str, version: &str, option: Option<&str>) {
     let what = format!("{standard_name} {version} {option:?}");
@@ -178,6 +206,8 @@ fn gnutls_selection(name: &str) -> Option<String> {
 
 const ALL: &str = "ALL:COMPLEMENTOFALL:@SECLEVEL=0";
 const PSK: &str = "00112233445566778899aabbccddeeff";
+/// RSA with RC4 and MD5, RC4 and SHA, 3DES, DES, AES-128, AES-256, NULL and MD5.
+const NSS: [u16; 7] = [0x0004, 0x0005, 0x000A, 0x0009, 0x002F, 0x0035, 0x0001];
 const TLS13: &[&str] = &[
     "TLS_AES_128_GCM_SHA256",
     "TLS_AES_256_GCM_SHA384",

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use super::walk::Walked;
-use super::{ALL, PSK, TLS13};
+use super::{ALL, NSS, PSK, TLS13};
 
 /// What the server sends back for a line.
 #[derive(Clone, Copy)]
@@ -86,6 +86,43 @@ impl Peers {
         Some(Self { server, port: free.port(), dir, answer: Answer::Same })
     }
 
+    /// NSS's server with its oldest suites and versions. It answers an HTTP request with itself.
+    pub(crate) fn nss() -> Option<Self> {
+        if !["openssl", "certutil", "pk12util", "selfserv", "tstclnt"].into_iter().all(present) {
+            return None;
+        }
+        let dir = certificates();
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback");
+        let suites: String = NSS.iter().map(|suite| format!(":{suite:04X}")).collect();
+        let script = format!(
+            "openssl pkcs12 -export -in rsa.pem -inkey rsa.key -name rsa -out rsa.p12 -passout pass: >&2 &&
+             mkdir db && certutil -N -d db --empty-password >&2 && pk12util -i rsa.p12 -d db -W '' -K '' >&2 &&
+             exec selfserv -d db -n rsa -p {} -V ssl3:tls1.2 -c '{suites}' -G -v 2>&1",
+            free.port()
+        );
+        let mut server = Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(&dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh runs");
+        wait_for(&mut server, "About to call accept");
+        Some(Self { server, port: free.port(), dir, answer: Answer::Same })
+    }
+
+    /// The premaster secret in hexadecimal, by the server's private key.
+    pub(crate) fn decrypt_premaster(&self, encrypted: &[u8]) -> String {
+        fs::write(self.dir.join("premaster"), encrypted).expect("the directory is ours");
+        let output = Command::new("openssl")
+            .args(["pkeyutl", "-decrypt", "-inkey", "rsa.key", "-in", "premaster"])
+            .current_dir(&self.dir)
+            .output()
+            .expect("openssl runs");
+        output.stdout.iter().map(|octet| format!("{octet:02x}")).collect()
+    }
+
     /// Where clients put their keys; GnuTLS is told by the environment.
     pub(crate) fn key_log(&self) -> PathBuf {
         self.dir.join("keys.log")
@@ -94,6 +131,27 @@ impl Peers {
     /// Sends lines of these lengths through the client that `client` makes for a port, and waits for the answers.
     pub(crate) fn exchange(&self, lines: &[usize], client: impl FnOnce(u16) -> Command) -> Recording {
         let (request, response) = conversation(lines, self.answer);
+        let mut recording = self.converse(request, Some(response.len()), client);
+        recording.response = response;
+        recording
+    }
+
+    /// Has the client send one HTTP request from the file that it is told; the response that counts is what it printed.
+    pub(crate) fn request(&self, client: impl FnOnce(u16, &Path) -> Command) -> Recording {
+        let (filler, _) = conversation(&[1_000], self.answer);
+        let request = [b"GET / HTTP/1.0\r\nx: ".as_slice(), filler.trim_ascii_end(), b"\r\n\r\n"].concat();
+        let file = self.dir.join("request");
+        fs::write(&file, &request).expect("the directory is ours");
+        self.converse(request, None, |port| client(port, &file))
+    }
+
+    /// Sends the request and waits for so many octets in answer; or lets the client do it, and waits for its end.
+    fn converse(
+        &self,
+        request: Vec<u8>,
+        response_len: Option<usize>,
+        client: impl FnOnce(u16) -> Command,
+    ) -> Recording {
         let _ = fs::remove_file(self.key_log());
         let proxy = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let proxy_address = proxy.local_addr().expect("it is bound");
@@ -123,13 +181,13 @@ impl Peers {
             .spawn()
             .expect("timeout runs");
         let mut stdin = child.stdin.take().expect("piped");
-        let mut stdout = child.stdout.take().expect("piped");
-        let mut answer = vec![0; response.len()];
+        let stdout = child.stdout.take().expect("piped");
+        let mut response = Vec::new();
         thread::scope(|scope| {
-            let writer = scope.spawn(|| stdin.write_all(&request).map(|()| stdin));
+            // The writer gives the client's input back, which ends the client when it is closed.
+            let writer = scope.spawn(|| response_len.map(|_| (stdin.write_all(&request), stdin)));
             // A client that could not connect ends without an answer; the records then say so.
-            let _ = stdout.read_exact(&mut answer);
-            // Closing its input tells the client to end.
+            let _ = stdout.take(response_len.map_or(u64::MAX, |len| len as u64)).read_to_end(&mut response);
             drop(writer.join());
         });
         let _ = child.wait();

@@ -51,23 +51,24 @@ pub(crate) fn walk(recording: &Recording) -> Result<Walked, String> {
         });
     }
 
-    let master: [u8; 48] =
-        secret("CLIENT_RANDOM").ok_or("no master secret")?.try_into().map_err(|_| "not 48 octets")?;
+    let logged = secret("CLIENT_RANDOM");
     // OpenSSL logs the premaster secret of an RSA key exchange as well: the master secret must follow from it. (With RSA_PSK
     // it is only a part of it.)
     let rsa = suite.name().is_some_and(|name| name.starts_with("TLS_RSA_WITH_"));
-    if let Some(premaster) = key_log_entry(&recording.key_log, "RSA", None).filter(|_| rsa) {
-        let ours = match extension(23) {
+    let derived = key_log_entry(&recording.key_log, "RSA", None).filter(|_| rsa).map(|premaster| {
+        match extension(23) {
             Some(_) => {
                 let hash = session_hash(&client, &server, version, params.prf);
                 extended_master_secret(version, params.prf, &premaster, &hash)
             }
             None => master_secret(version, params.prf, &premaster, &client_random, &server_random),
-        };
-        if *ours != master {
-            return Err("the master secret does not follow from the premaster secret".to_owned());
         }
+        .to_vec()
+    });
+    if logged.is_some() && derived.is_some() && logged != derived {
+        return Err("the master secret does not follow from the premaster secret".to_owned());
     }
+    let master = logged.or(derived).ok_or("no master secret")?.try_into().map_err(|_| "not 48 octets")?;
     let (client_keys, server_keys) = key_block(version, params, &master, &client_random, &server_random);
     let opener = |keys| Opener::new(version, params, keys, encrypt_then_mac);
     Ok(Walked {
@@ -77,6 +78,14 @@ pub(crate) fn walk(recording: &Recording) -> Result<Walked, String> {
         client: open_tls12(&client, opener(client_keys)).map_err(|error| format!("client's {error}"))?,
         server: open_tls12(&server, opener(server_keys)).map_err(|error| format!("server's {error}"))?,
     })
+}
+
+/// What an RSA key exchange carries (RFC 5246 section 7.4.7.1; SSL 3.0 has no length before it).
+pub(crate) fn rsa_encrypted_premaster(recording: &Recording) -> Result<Vec<u8>, String> {
+    let messages = plain_messages(&records(&recording.client)?);
+    let message = messages.iter().find(|message| message[0] == 16).ok_or("no ClientKeyExchange")?;
+    let body = &message[4..];
+    Ok(if body.len() % 8 == 2 { body[2..].to_vec() } else { body.to_vec() })
 }
 
 type Record<'a> = ([u8; 5], &'a [u8]);
