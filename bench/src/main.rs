@@ -5,6 +5,7 @@
 mod bulk;
 mod engine;
 mod generate;
+mod keylog;
 mod memory;
 mod peers;
 mod report;
@@ -48,6 +49,14 @@ enum Command {
         #[command(flatten)]
         rounds: report::Rounds,
     },
+    /// How many key-log lines a second does one core take?
+    Keylog {
+        /// Lines a round.
+        #[arg(long, default_value_t = 1_000_000)]
+        lines: usize,
+        #[command(flatten)]
+        rounds: report::Rounds,
+    },
     /// How much memory does an idle HTTPS flow take?
     Memory {
         /// Flows that are open at the same time.
@@ -70,6 +79,7 @@ fn main() -> anyhow::Result<()> {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Bulk { bytes, rounds } => bulk::run(bytes, rounds),
         Command::Small { transactions, connections, rounds } => small::run(transactions, connections, rounds),
+        Command::Keylog { lines, rounds } => keylog::run(lines, rounds),
         Command::Memory { flows } => memory::run(flows),
         Command::Peers { capture, keys, rounds } => peers::run(&capture, &keys, rounds),
     }
