@@ -14,8 +14,8 @@ use crate::{ClientRandom, KeyId, KeySource, Label, Secret, SessionKeys};
 
 /// A handle to the store: cheap to clone, for any thread.
 ///
-/// A secret is wiped when its entry goes and no flow holds it. Of what an insert replaces or evicts, the last few dozen of each
-/// writing thread wait until that thread writes again, or expires ([`Store::expire`] wipes what it removes before it returns).
+/// A secret is wiped when its entry goes and no flow holds it: what [`Store::expire`] removes at once, but for what a reader
+/// looks at that very moment; what inserts replace or evict in batches of a few dozen, by the thread that inserts.
 ///
 /// Time is the caller's: any monotonic clock's reading since any fixed start. The store remembers the latest that it was
 /// told, by [`Store::tick`] or with an insert, and readers use that one.

@@ -63,3 +63,24 @@ impl Drop for Upkeep {
 const TICK: Duration = Duration::from_millis(10);
 /// How long past its time a secret may stay.
 const EXPIRE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClientRandom, KeySource, Label, Secret, StoreConfig};
+
+    #[test]
+    fn upkeep_expires_what_is_due_and_ends_when_dropped() {
+        let store = Store::new(StoreConfig { ttl: Duration::from_millis(1), ..StoreConfig::default() });
+        let clock = Clock::start();
+        let secret = Secret::new(&[1; 48]).unwrap();
+        store.insert(&ClientRandom([1; 32]), Label::ClientRandom, secret, KeySource::File, clock.now());
+        let upkeep = Upkeep::start(store.clone(), clock).unwrap();
+        while store.stats().entries > 0 {
+            assert!(clock.now() < Duration::from_secs(60), "it did not expire within a minute");
+            thread::park_timeout(TICK);
+        }
+        drop(upkeep);
+        assert_eq!(store.stats().expired, 1);
+    }
+}

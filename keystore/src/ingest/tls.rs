@@ -82,7 +82,8 @@ impl Intake {
     }
 
     /// Reads the certificate, the key and the client CA again (on SIGHUP). Connections that are open keep what they have;
-    /// sessions of the old certificate cannot be resumed.
+    /// sessions of the old certificate cannot be resumed. If privileges were dropped since, the files must be readable without
+    /// them.
     ///
     /// Errors: the old ones stay in use.
     pub fn reload(&self) -> Result<Option<Fingerprint>, IntakeError> {
