@@ -74,6 +74,8 @@ struct Shared {
     http_config: HttpConfig,
     http_stats: HttpStats,
     store: Store,
+    /// The store's own time: see [`Pipeline::set_store_time`].
+    store_now: Duration,
     reader: Reader,
     interfaces: Vec<Option<Box<str>>>,
 }
@@ -113,6 +115,7 @@ impl Pipeline {
                 http_config: config.http,
                 http_stats: HttpStats::default(),
                 store: store.clone(),
+                store_now: Duration::ZERO,
                 reader: store.reader()?,
                 interfaces: Vec::new(),
             },
@@ -195,6 +198,12 @@ impl Pipeline {
         interfaces[index] = Some(name.into());
     }
 
+    /// Tells the key store's time, by which its keys age, since it was made: keys learnt from the traffic are filed under it.
+    /// Zero until it is told, which is right for a store whose keys do not expire.
+    pub fn set_store_time(&mut self, now: Duration) {
+        self.shared.store_now = now;
+    }
+
     /// What became of everything so far.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -271,7 +280,7 @@ impl Shared {
         for key in trailer.keys() {
             self.stats.keys_from_frames += 1;
             let source = KeySource::F5Trailer;
-            self.store.insert(&key.client_random, key.label, key.secret.clone(), source, Duration::ZERO);
+            self.store.insert(&key.client_random, key.label, key.secret.clone(), source, self.store_now);
         }
     }
 }
@@ -419,7 +428,7 @@ impl Work<'_> {
             let (_, _, mut handler) = self.split();
             handler.with(|content, _, context| {
                 if let Content::Tls(connection) = content {
-                    connection.give_up(now, context);
+                    connection.give_up(context);
                 }
             });
         }
@@ -481,7 +490,7 @@ impl Work<'_> {
         let Self { flow, handle, shared, sink, .. } = self;
         let midstream = flow.tcp.is_start_missing(Side::A) || flow.tcp.is_start_missing(Side::B);
         let Flow { key, client, tcp, content, outer, interface, f5, id, .. } = &mut **flow;
-        let Shared { tcp: tcp_shared, tls, http_config, http_stats, store, reader, interfaces, .. } = &mut **shared;
+        let Shared { tcp: tcp_shared, tls, http_config, http_stats, store, store_now, reader, interfaces, .. } = &mut **shared;
         let handler = Handler {
             content,
             key: *key,
@@ -492,6 +501,7 @@ impl Work<'_> {
             f5: f5.as_deref(),
             midstream,
             token: handle.token(),
+            store_now: *store_now,
             reader,
             store,
             tls,
@@ -514,6 +524,7 @@ struct Handler<'a> {
     f5: Option<&'a F5Context>,
     midstream: bool,
     token: u64,
+    store_now: Duration,
     reader: &'a mut Reader,
     store: &'a Store,
     tls: &'a mut TlsShared,
@@ -538,7 +549,7 @@ impl Handler<'_> {
         let mut context = TlsContext {
             flow: &flow,
             token: self.token,
-            keys: Keys { reader: self.reader, store: self.store, store_now: Duration::ZERO },
+            keys: Keys { reader: self.reader, store: self.store, store_now: self.store_now },
             shared: self.tls,
             http_config: self.http_config,
             http_stats: self.http_stats,

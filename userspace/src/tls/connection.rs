@@ -374,9 +374,12 @@ impl Connection {
 
     /// A key that this connection waits for may have landed.
     pub fn wake(&mut self, now: Timestamp, context: &mut TlsContext<'_>) {
-        if self.waiting.is_some() {
-            self.replay(now, context);
+        let Some(waiting) = &self.waiting else { return };
+        self.key_wait = self.key_wait.max(now.saturating_since(waiting.since));
+        if let Some(info) = &mut self.info {
+            info.key_wait = self.key_wait;
         }
+        self.replay(context);
     }
 
     /// Since when the connection waits for a key.
@@ -385,7 +388,7 @@ impl Connection {
     }
 
     /// The key did not come in time: goes on without it, with what the other direction's keys can open.
-    pub fn give_up(&mut self, now: Timestamp, context: &mut TlsContext<'_>) {
+    pub fn give_up(&mut self, context: &mut TlsContext<'_>) {
         let Some(waiting) = &self.waiting else { return };
         let skip = if waiting.wrong_key { Skip::WrongKey } else { Skip::NoKey };
         self.flags.no_key |= skip == Skip::NoKey;
@@ -393,7 +396,7 @@ impl Connection {
         let half = &mut self.halves[waiting.direction as usize];
         half.protection = Protection::Skipped(skip);
         context.shared.stats.waits_expired += 1;
-        self.replay(now, context);
+        self.replay(context);
     }
 
     /// Emits what is outstanding and the session record: the connection is over, or the input.
@@ -403,7 +406,7 @@ impl Connection {
             if self.waiting.is_none() {
                 break;
             }
-            self.give_up(now, context);
+            self.give_up(context);
         }
         for direction in [Direction::ClientToServer, Direction::ServerToClient] {
             self.cut(direction, now, context);
@@ -511,7 +514,7 @@ impl Connection {
     }
 
     /// Takes what was parked through the usual way again.
-    fn replay(&mut self, now: Timestamp, context: &mut TlsContext<'_>) {
+    fn replay(&mut self, context: &mut TlsContext<'_>) {
         let Some(waiting) = self.waiting.take() else { return };
         let Waiting { since, parked, cost, direction, wrong_key } = *waiting;
         context.shared.parked -= cost;
@@ -528,15 +531,11 @@ impl Connection {
                 What::End(how) => self.end(item.direction, item.ts, how, context),
             }
         }
-        match &mut self.waiting {
+        if let Some(waiting) = &mut self.waiting
+            && (waiting.direction, waiting.wrong_key) == (direction, wrong_key)
+        {
             // The same key is still missing: the wait is as old as before.
-            Some(waiting) if waiting.direction == direction && waiting.wrong_key == wrong_key => waiting.since = since,
-            _ => {
-                self.key_wait = self.key_wait.max(now.saturating_since(since));
-                if let Some(info) = &mut self.info {
-                    info.key_wait = self.key_wait;
-                }
-            }
+            waiting.since = since;
         }
     }
 

@@ -75,7 +75,7 @@ pub fn fuzz_records(data: &[u8]) {
         match what >> 4 {
             0 => connection.gap(direction, ts, u64::from(len) + 1, &mut context),
             1 if len == 0 => connection.end(direction, ts, StreamEnd::Closed, &mut context),
-            2 if len == 0 => connection.give_up(ts, &mut context),
+            2 if len == 0 => connection.give_up(&mut context),
             3 if len == 0 => connection.trim(),
             4 if len < 4 => {
                 let label = [
