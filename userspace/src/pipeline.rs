@@ -15,7 +15,7 @@ use plaintap_keystore::{KeySource, Reader, Store, TooManyReaders};
 
 use crate::Timestamp;
 use crate::config::{Config, FlowConfig};
-use crate::flow::{Content, F5Context, Flow, FlowContext, FlowHandle, FlowKey, FlowTable, Verdict};
+use crate::flow::{Content, F5Context, Flow, FlowContext, FlowHandle, FlowKey, FlowTable, Verdict, direction_of};
 use crate::http::{HttpConfig, HttpStats, StreamEnd};
 use crate::sink::TransactionSink;
 use crate::source::{Frame, InterfaceId};
@@ -225,8 +225,16 @@ impl Pipeline {
         self.flows.len()
     }
 
+    #[inline]
     fn advance(&mut self, sink: &mut dyn TransactionSink) {
         self.wake(sink);
+        if self.timers.is_any_due(self.now) {
+            self.run_timers(sink);
+        }
+    }
+
+    #[cold]
+    fn run_timers(&mut self, sink: &mut dyn TransactionSink) {
         let Self { flows, shared, timers, now, .. } = self;
         let now = *now;
         while let Some(handle) = due(&mut timers.blocked, now) {
@@ -490,14 +498,15 @@ impl Work<'_> {
         let Self { flow, handle, shared, sink, .. } = self;
         let midstream = flow.tcp.is_start_missing(Side::A) || flow.tcp.is_start_missing(Side::B);
         let Flow { key, client, tcp, content, outer, interface, f5, id, .. } = &mut **flow;
-        let Shared { tcp: tcp_shared, tls, http_config, http_stats, store, store_now, reader, interfaces, .. } = &mut **shared;
+        let Shared { tcp: tcp_shared, tls, http_config, http_stats, store, store_now, reader, interfaces, .. } =
+            &mut **shared;
         let handler = Handler {
             content,
             key: *key,
             client,
-            id: *id,
+            id: u128::from(id[0]) << 64 | u128::from(id[1]),
             interface: interfaces.get(usize::from(interface.0)).and_then(|name| name.as_deref()),
-            outer,
+            outer: outer.as_deref().unwrap_or(&Outer::NONE),
             f5: f5.as_deref(),
             midstream,
             token: handle.token(),
@@ -561,6 +570,11 @@ impl Handler<'_> {
 
 impl StreamHandler for Handler<'_> {
     fn data(&mut self, side: Side, ts: Timestamp, octets: &mut [u8]) {
+        if let (Content::Tls(connection), Some(client)) = (&mut *self.content, *self.client)
+            && connection.fill(direction_of(side, client), ts, octets)
+        {
+            return;
+        }
         if let Some(client) = self.content.client_by(side, octets) {
             *self.client = Some(client);
         }
@@ -579,6 +593,14 @@ impl StreamHandler for Handler<'_> {
 /// Without a SYN and before any content: the side with the higher port.
 fn guess_client(key: &FlowKey) -> Side {
     if key.a.port >= key.b.port { Side::A } else { Side::B }
+}
+
+impl Timers {
+    #[inline]
+    fn is_any_due(&self, now: Timestamp) -> bool {
+        let Self { blocked, trim, idle, linger, key } = self;
+        [blocked, trim, idle, linger, key].iter().any(|queue| queue.front().is_some_and(|timer| timer.at <= now))
+    }
 }
 
 /// The first timer of a queue, if its time has come.

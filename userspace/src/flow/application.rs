@@ -14,7 +14,7 @@ pub enum Application {
     /// Some first octets, too few to say.
     Short(Box<Short>),
     /// HTTP, either version.
-    Http(Box<http::Connection>),
+    Http(http::Connection),
     /// Something else. HTTP may still begin later (after CONNECT, SOCKS or the like).
     Opaque,
 }
@@ -54,7 +54,7 @@ impl Application {
     /// Takes note of missing octets.
     pub fn gap(&mut self, direction: Direction, ts: Timestamp, lost: Lost, out: &mut Output<'_>) {
         if matches!(self, Self::Unknown) && agreed_on_http2(out) {
-            *self = Self::Http(Box::new(http::Connection::new(Kind::Http2)));
+            *self = Self::Http(http::Connection::new(Kind::Http2));
         }
         match self {
             Self::Http(connection) => connection.gap(direction, ts, lost, out),
@@ -101,7 +101,7 @@ impl Application {
                 return 0;
             }
         };
-        *self = Self::Http(Box::new(http::Connection::new(kind)));
+        *self = Self::Http(http::Connection::new(kind));
         self.data(direction, ts, octets, out)
     }
 }

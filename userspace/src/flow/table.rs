@@ -1,6 +1,7 @@
 //! The flow table: an order-free key to a slot.
 
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use hashbrown::HashTable;
@@ -23,8 +24,13 @@ pub struct FlowKey {
 
 impl FlowKey {
     /// The key of a segment's flow, and which side sent it.
+    #[inline]
     pub fn of(tuple: &FiveTuple) -> (Self, Side) {
-        match tuple.src <= tuple.dst {
+        let in_order = match (tuple.src.addr, tuple.dst.addr) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => pack(src, tuple.src.port) <= pack(dst, tuple.dst.port),
+            _ => tuple.src <= tuple.dst,
+        };
+        match in_order {
             true => (Self { a: tuple.src, b: tuple.dst }, Side::A),
             false => (Self { a: tuple.dst, b: tuple.src }, Side::B),
         }
@@ -50,8 +56,8 @@ pub struct Flow {
     pub tcp: Reassembler,
     /// What they carry.
     pub content: Content,
-    /// The layers around its first frame.
-    pub outer: Outer,
+    /// The layers around its first frame, where there were any.
+    pub outer: Option<Box<Outer>>,
     /// Where its first frame was captured.
     pub interface: InterfaceId,
     /// What F5 trailers told of it.
@@ -62,7 +68,7 @@ pub struct Flow {
     pub new_syn: Option<(Side, SeqNumber)>,
     /// A hash of its ends and of the client's first sequence number: the same whichever direction was seen first, and another
     /// for the next connection between the same ends.
-    pub id: u128,
+    pub id: [u64; 2],
     /// It stands in the queue of those that wait for a hole to be filled.
     pub blocked: bool,
     /// It stands in the queue of those that wait for a key.
@@ -84,12 +90,12 @@ impl Flow {
             client: None,
             tcp: Reassembler::default(),
             content: Content::default(),
-            outer,
+            outer: (outer != Outer::NONE).then(|| Box::new(outer)),
             interface,
             f5: None,
             last_ts: ts,
             new_syn: None,
-            id: hasher.finish128().as_u128(),
+            id: hasher.finish128().as_u64().into(),
             blocked: false,
             waits: false,
             over: false,
@@ -153,12 +159,16 @@ const ACTIVE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct FlowTable {
     index: HashTable<u32>,
-    slots: Vec<Slot>,
+    /// In chunks, so that none has to be moved when there are more.
+    slots: Vec<Box<[Slot]>>,
+    used: u32,
     free: Vec<u32>,
+    /// The slot that was found last.
+    last: u32,
     hasher: ahash::RandomState,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Slot {
     generation: u32,
     flow: Option<Flow>,
@@ -186,43 +196,67 @@ impl FlowHandle {
 impl Default for FlowTable {
     fn default() -> Self {
         // Random, so that nobody can choose addresses that collide.
-        Self { index: HashTable::new(), slots: Vec::new(), free: Vec::new(), hasher: ahash::RandomState::new() }
+        Self {
+            index: HashTable::new(),
+            slots: Vec::new(),
+            used: 0,
+            free: Vec::new(),
+            last: 0,
+            hasher: ahash::RandomState::new(),
+        }
     }
 }
 
 impl FlowTable {
     /// The flow with this key.
-    pub fn find(&self, key: &FlowKey) -> Option<FlowHandle> {
+    #[inline]
+    pub fn find(&mut self, key: &FlowKey) -> Option<FlowHandle> {
+        // Frames of one flow come in bursts.
+        let slot = slot(&self.slots, self.last);
+        if let Some(Slot { generation, flow: Some(flow) }) = slot
+            && flow.key == *key
+        {
+            return Some(FlowHandle { index: self.last, generation: *generation });
+        }
+        let found = self.look_up(key)?;
+        self.last = found.index;
+        Some(found)
+    }
+
+    fn look_up(&self, key: &FlowKey) -> Option<FlowHandle> {
         let same = |&index: &u32| {
-            let flow = self.slots.get(index as usize).and_then(|slot| slot.flow.as_ref());
+            let flow = slot(&self.slots, index).and_then(|slot| slot.flow.as_ref());
             flow.is_some_and(|flow| flow.key == *key)
         };
         let &index = self.index.find(self.hash(key), same)?;
-        Some(FlowHandle { index, generation: self.slots.get(index as usize)?.generation })
+        Some(FlowHandle { index, generation: slot(&self.slots, index)?.generation })
     }
 
     /// Adds a flow whose key is not there.
     pub fn insert(&mut self, flow: Flow) -> FlowHandle {
         let hash = self.hash(&flow.key);
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.slots[index as usize].flow = Some(flow);
-                index
+        let index = self.free.pop().unwrap_or_else(|| {
+            if self.used as usize == self.slots.len() * CHUNK {
+                self.slots.push((0..CHUNK).map(|_| Slot::default()).collect());
             }
-            None => {
-                self.slots.push(Slot { generation: 0, flow: Some(flow) });
-                self.slots.len() as u32 - 1
-            }
-        };
+            self.used += 1;
+            self.used - 1
+        });
+        let mut generation = 0;
+        if let Some(slot) = slot_mut(&mut self.slots, index) {
+            slot.flow = Some(flow);
+            generation = slot.generation;
+        }
         let (slots, hasher) = (&self.slots, &self.hasher);
-        let rehash = |&index: &u32| slots[index as usize].flow.as_ref().map_or(0, |flow| hash_of(hasher, &flow.key));
+        let flow = |index| slot(slots, index).and_then(|slot| slot.flow.as_ref());
+        let rehash = |&index: &u32| flow(index).map_or(0, |flow| hash_of(hasher, &flow.key));
         self.index.insert_unique(hash, index, rehash);
-        FlowHandle { index, generation: self.slots[index as usize].generation }
+        FlowHandle { index, generation }
     }
 
     /// Removes a flow.
     pub fn remove(&mut self, handle: FlowHandle) -> Option<Flow> {
-        let slot = self.slots.get_mut(handle.index as usize).filter(|slot| slot.generation == handle.generation)?;
+        let slot = slot_mut(&mut self.slots, handle.index).filter(|slot| slot.generation == handle.generation)?;
         let flow = slot.flow.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(handle.index);
@@ -234,7 +268,7 @@ impl FlowTable {
 
     /// A flow that is still there.
     pub fn get_mut(&mut self, handle: FlowHandle) -> Option<&mut Flow> {
-        let slot = self.slots.get_mut(handle.index as usize).filter(|slot| slot.generation == handle.generation)?;
+        let slot = slot_mut(&mut self.slots, handle.index).filter(|slot| slot.generation == handle.generation)?;
         slot.flow.as_mut()
     }
 
@@ -250,7 +284,7 @@ impl FlowTable {
 
     /// Every flow, in the order of slots.
     pub fn handles(&self) -> Vec<FlowHandle> {
-        let with_index = self.slots.iter().enumerate().filter(|(_, slot)| slot.flow.is_some());
+        let with_index = self.slots.iter().flatten().enumerate().filter(|(_, slot)| slot.flow.is_some());
         with_index.map(|(index, slot)| FlowHandle { index: index as u32, generation: slot.generation }).collect()
     }
 
@@ -259,8 +293,33 @@ impl FlowTable {
     }
 }
 
+#[inline]
+fn slot(slots: &[Box<[Slot]>], index: u32) -> Option<&Slot> {
+    slots.get(index as usize / CHUNK)?.get(index as usize % CHUNK)
+}
+
+#[inline]
+fn slot_mut(slots: &mut [Box<[Slot]>], index: u32) -> Option<&mut Slot> {
+    slots.get_mut(index as usize / CHUNK)?.get_mut(index as usize % CHUNK)
+}
+
+/// Slots of a chunk: some 50 KB.
+const CHUNK: usize = 256;
+
+#[inline]
 fn hash_of(hasher: &ahash::RandomState, key: &FlowKey) -> u64 {
-    hasher.hash_one(key)
+    match (key.a.addr, key.b.addr) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            hasher.hash_one(u128::from(pack(a, key.a.port)) << 64 | u128::from(pack(b, key.b.port)))
+        }
+        _ => hasher.hash_one(key),
+    }
+}
+
+/// An IPv4 end as a number, in the order of address and port.
+#[inline]
+fn pack(addr: Ipv4Addr, port: u16) -> u64 {
+    u64::from(addr.to_bits()) << 16 | u64::from(port)
 }
 
 #[cfg(test)]

@@ -235,9 +235,10 @@ pub enum Kind {
 pub struct Connection(Inner);
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every connection is HTTP/1, and has no need of a box")]
 enum Inner {
-    H1(h1::Connection),
+    H1(Box<h1::Connection>),
+    /// HTTP/1 between messages, after [`Connection::trim`].
+    IdleH1(h1::Idle),
     H2(Box<h2::Connection>),
     WebSocket(Box<websocket::Connection>),
 }
@@ -246,7 +247,7 @@ impl Connection {
     /// A connection that is about to begin.
     pub fn new(kind: Kind) -> Self {
         match kind {
-            Kind::Http1 => Self(Inner::H1(h1::Connection::default())),
+            Kind::Http1 => Self(Inner::H1(Box::default())),
             Kind::Http2 => Self(Inner::H2(Box::default())),
             Kind::Http2Midway => Self(Inner::H2(Box::new(h2::Connection::midway()))),
         }
@@ -255,8 +256,8 @@ impl Connection {
     /// Takes the next plaintext octets of one direction, captured at `ts`. The beginning of a slice is where a TLS record or
     /// TCP segment begins: after a gap, messages are looked for there.
     pub fn data(&mut self, direction: Direction, ts: Timestamp, bytes: &[u8], out: &mut Output<'_>) -> Next {
-        match &mut self.0 {
-            Inner::H1(connection) => {
+        match self.awake() {
+            Awake::H1(connection) => {
                 let next = connection.data(direction, ts, bytes, out);
                 match (next, connection.agreed()) {
                     (Next::Opaque(at), Some(agreed)) => {
@@ -269,8 +270,8 @@ impl Connection {
                     (next, _) => next,
                 }
             }
-            Inner::H2(connection) => connection.data(direction, ts, bytes, out),
-            Inner::WebSocket(connection) => {
+            Awake::H2(connection) => connection.data(direction, ts, bytes, out),
+            Awake::WebSocket(connection) => {
                 connection.data(direction, ts, bytes);
                 Next::Http
             }
@@ -279,51 +280,77 @@ impl Connection {
 
     /// Takes note that octets of one direction are missing here.
     pub fn gap(&mut self, direction: Direction, ts: Timestamp, lost: Lost, out: &mut Output<'_>) {
-        match &mut self.0 {
-            Inner::H1(connection) => connection.gap(direction, ts, lost, out),
-            Inner::H2(connection) => connection.gap(direction, ts, lost, out),
-            Inner::WebSocket(connection) => connection.gap(direction, lost),
+        match self.awake() {
+            Awake::H1(connection) => connection.gap(direction, ts, lost, out),
+            Awake::H2(connection) => connection.gap(direction, ts, lost, out),
+            Awake::WebSocket(connection) => connection.gap(direction, lost),
         }
     }
 
     /// Takes note that one direction has ended.
     pub fn end(&mut self, direction: Direction, ts: Timestamp, how: StreamEnd, out: &mut Output<'_>) {
-        match &mut self.0 {
-            Inner::H1(connection) => connection.end(direction, ts, how, out),
-            Inner::H2(connection) => connection.end(direction, ts, how, out),
-            Inner::WebSocket(_) => {}
+        match self.awake() {
+            Awake::H1(connection) => connection.end(direction, ts, how, out),
+            Awake::H2(connection) => connection.end(direction, ts, how, out),
+            Awake::WebSocket(_) => {}
         }
     }
 
     /// Emits what is outstanding: the connection is over.
     pub fn finish(&mut self, ts: Timestamp, out: &mut Output<'_>) {
-        match &mut self.0 {
-            Inner::H1(connection) => connection.finish(ts, out),
-            Inner::H2(connection) => connection.finish(ts, out),
-            Inner::WebSocket(connection) => {
+        match self.awake() {
+            Awake::H1(connection) => connection.finish(ts, out),
+            Awake::H2(connection) => connection.finish(ts, out),
+            Awake::WebSocket(connection) => {
                 connection.finish(out);
                 *self = Self::default();
             }
         }
     }
 
-    #[cfg(test)]
-    fn heap(&self) -> usize {
-        match &self.0 {
-            Inner::H1(connection) => connection.heap(),
-            Inner::H2(connection) => connection.heap(),
-            Inner::WebSocket(_) => size_of::<websocket::Connection>(),
-        }
-    }
-
-    /// Gives back buffers that hold nothing: the connection is idle.
+    /// Gives back what an idle connection does not need.
     pub fn trim(&mut self) {
         match &mut self.0 {
-            Inner::H1(connection) => connection.trim(),
+            Inner::H1(connection) => match connection.idle() {
+                Some(idle) => self.0 = Inner::IdleH1(idle),
+                None => connection.trim(),
+            },
+            Inner::IdleH1(_) => {}
             Inner::H2(connection) => connection.trim(),
             Inner::WebSocket(_) => {}
         }
     }
+
+    /// Octets of the heap that it holds.
+    #[cfg(test)]
+    fn heap(&self) -> usize {
+        match &self.0 {
+            Inner::H1(connection) => size_of::<h1::Connection>() + connection.heap(),
+            Inner::IdleH1(_) => 0,
+            Inner::H2(connection) => size_of::<h2::Connection>() + connection.heap(),
+            Inner::WebSocket(_) => size_of::<websocket::Connection>(),
+        }
+    }
+
+    #[inline]
+    fn awake(&mut self) -> Awake<'_> {
+        if let Inner::IdleH1(idle) = self.0 {
+            self.0 = Inner::H1(Box::new(h1::Connection::resume(idle)));
+        }
+        match &mut self.0 {
+            Inner::H1(connection) => Awake::H1(connection),
+            Inner::H2(connection) => Awake::H2(connection),
+            Inner::WebSocket(connection) => Awake::WebSocket(connection),
+            Inner::IdleH1(_) => unreachable!("it has just been woken"),
+        }
+    }
+}
+
+/// A connection with all its state.
+enum Awake<'a> {
+    H1(&'a mut h1::Connection),
+    H2(&'a mut h2::Connection),
+    WebSocket(&'a mut websocket::Connection),
 }
 
 impl Default for Connection {

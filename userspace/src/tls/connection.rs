@@ -17,7 +17,7 @@
 
 use std::time::Duration;
 
-use plaintap_keystore::{KeySource, Reader, Secret, Store};
+use plaintap_keystore::{KeySource, Reader, Store};
 
 use super::cipher::Opener;
 use super::handshake::ClientHello;
@@ -204,6 +204,7 @@ pub struct Connection {
     application: Application,
     early: Option<Box<EarlyData>>,
     hello: Hello,
+    /// What was asked for and agreed on, until `info` has it.
     sni: Option<Box<str>>,
     alpn: Option<Box<str>>,
     first_ts: Timestamp,
@@ -249,10 +250,8 @@ pub(super) struct Half {
     proven: bool,
     /// Records that do not open at the epoch's start belong to a flight whose key is not known.
     passes_over: u16,
-    /// A handshake message that has not come whole, and octets still to come of one that is passed over.
-    message: Option<Vec<u8>>,
-    message_rest: usize,
-    pub(super) secret: Option<Secret>,
+    /// A handshake message that has not come whole.
+    message: Option<Box<PartialMessage>>,
     pub(super) last_nonce: Option<u64>,
     pub(super) resync: Option<Box<Resync>>,
     /// No padding was met in TLS 1.3: a lost record's plaintext length is known.
@@ -260,6 +259,15 @@ pub(super) struct Half {
     closed: bool,
     app_data_octets: u64,
     undecrypted_octets: u64,
+}
+
+/// The beginning of a handshake message.
+#[derive(Debug)]
+enum PartialMessage {
+    /// Its octets so far.
+    Kept(Vec<u8>),
+    /// It is not needed: octets still to come.
+    PassedOver { rest: usize },
 }
 
 /// How the next record of a direction is protected.
@@ -356,6 +364,14 @@ impl Connection {
         }
     }
 
+    /// Takes octets that only lengthen a record that is not whole yet: nothing comes out, so nothing else is needed. False:
+    /// they do more than that.
+    #[inline]
+    pub fn fill(&mut self, direction: Direction, ts: Timestamp, octets: &[u8]) -> bool {
+        self.last_ts = self.last_ts.max(ts);
+        self.waiting.is_none() && self.halves[direction as usize].fill_partial(octets)
+    }
+
     /// Takes note of octets that the capture lacks.
     pub fn gap(&mut self, direction: Direction, ts: Timestamp, len: u64, context: &mut TlsContext<'_>) {
         match &mut self.waiting {
@@ -421,10 +437,10 @@ impl Connection {
             flow: &flow,
             start: self.first_ts,
             end: self.last_ts,
-            sni: self.sni.as_deref(),
+            sni: self.sni.as_deref().or(self.info.as_ref().and_then(|info| info.sni.as_deref())),
             version: self.hello.version,
             suite: self.hello.suite,
-            alpn: self.alpn.as_deref(),
+            alpn: self.alpn.as_deref().or(self.info.as_ref().and_then(|info| info.alpn.as_deref())),
             resumed: self.hello.resumed,
             key: self.info.as_ref().map(|info| (info.key_source, info.key_wait)),
             client_app_data_bytes: client.app_data_octets,
@@ -543,11 +559,13 @@ impl Connection {
     fn know(&mut self, source: KeySource) {
         let resumed = self.negotiation.as_ref().is_some_and(|negotiation| negotiation.is_resumed());
         self.hello.resumed = Some(resumed);
+        let before = self.info.take().map(|info| *info);
+        let (sni, alpn) = before.map_or((None, None), |info| (info.sni, info.alpn));
         self.info = Some(Box::new(TlsInfo {
             version: self.hello.version.unwrap_or(ProtocolVersion::TLS_1_3),
             suite: self.hello.suite.unwrap_or(CipherSuite(0)),
-            alpn: self.alpn.clone(),
-            sni: self.sni.clone(),
+            alpn: self.alpn.take().or(alpn),
+            sni: self.sni.take().or(sni),
             resumed,
             key_source: source,
             key_wait: self.key_wait,

@@ -76,10 +76,17 @@ pub fn key_block(
 ///
 /// Errors: `SecretLength` when the secret is not as long as the suite's hash; `Unsupported` for a suite of another version.
 pub fn traffic_keys(params: SuiteParams, secret: &[u8]) -> Result<DirectionKeys, TlsError> {
-    let secret = traffic_secret(params, secret)?;
+    let raw = secret;
+    let secret = traffic_secret(params, raw)?;
     let key = expand_label(params, &secret, b"key", params.cipher.key_len());
     let iv = expand_label(params, &secret, b"iv", params.cipher.iv_len(ProtocolVersion::TLS_1_3));
-    Ok(DirectionKeys::new(&[], key.as_slice(), iv.as_slice()))
+    Ok(DirectionKeys::new(raw, key.as_slice(), iv.as_slice()))
+}
+
+/// One direction's keys after a KeyUpdate, from those before it. Errors as [`traffic_keys`].
+pub fn next_traffic_keys(params: SuiteParams, keys: &DirectionKeys) -> Result<DirectionKeys, TlsError> {
+    let secret = keys.mac.get(..params.prf.output_len()).ok_or(TlsError::SecretLength)?;
+    traffic_keys(params, next_traffic_secret(params, secret)?.as_slice())
 }
 
 /// The traffic secret after a KeyUpdate (RFC 8446 section 7.2). Errors as [`traffic_keys`].

@@ -50,8 +50,6 @@ pub(super) enum Missing {
 #[derive(Debug)]
 pub(super) struct EpochKeys {
     pub(super) opener: Opener,
-    /// The TLS 1.3 traffic secret, from which the next one follows.
-    pub(super) secret: Option<Secret>,
     pub(super) source: KeySource,
     /// TLS 1.3: these are the application's keys, since those of the handshake are not known.
     pub(super) skips_handshake: bool,
@@ -173,7 +171,7 @@ impl Negotiation {
             Direction::ServerToClient => server,
         };
         let opener = Opener::new(self.version, params, direction_keys, self.encrypt_then_mac);
-        Ok(EpochKeys { opener, secret: None, source: *source, skips_handshake: false })
+        Ok(EpochKeys { opener, source: *source, skips_handshake: false })
     }
 
     /// Forgets the master secret: it was wrong, another may come.
@@ -319,12 +317,6 @@ impl SessionId {
     }
 }
 
-/// The keys that follow a KeyUpdate.
-pub(super) fn next_keys(params: SuiteParams, secret: &Secret, source: KeySource) -> Option<EpochKeys> {
-    let next = key_schedule::next_traffic_secret(params, secret.as_bytes()).ok()?;
-    epoch_keys(params, &Secret::new(next.as_slice())?, source, false).ok()
-}
-
 fn traffic_labels(direction: Direction) -> (Label, Label) {
     match direction {
         Direction::ClientToServer => (Label::ClientHandshakeTrafficSecret, Label::ClientTrafficSecret0),
@@ -340,7 +332,7 @@ fn epoch_keys(
 ) -> Result<EpochKeys, Missing> {
     let keys = key_schedule::traffic_keys(params, secret.as_bytes()).map_err(|_| Missing::Unsupported)?;
     let opener = Opener::new(ProtocolVersion::TLS_1_3, params, keys, false);
-    Ok(EpochKeys { opener, secret: Some(secret.clone()), source, skips_handshake })
+    Ok(EpochKeys { opener, source, skips_handshake })
 }
 
 /// Keys from the secret `label`, once for each suite of TLS 1.3 whose hash is as long.

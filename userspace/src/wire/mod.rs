@@ -70,6 +70,11 @@ pub struct Outer {
     pub tunnel: Option<Tunnel>,
 }
 
+impl Outer {
+    /// Nothing was peeled off.
+    pub const NONE: Self = Self { vlans: [0; 4], vlan_count: 0, tunnel: None };
+}
+
 /// A tunnel that a frame came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tunnel {

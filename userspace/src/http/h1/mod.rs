@@ -90,6 +90,15 @@ pub(super) struct Upgraded {
     pub(super) last: Timestamp,
 }
 
+/// All that a connection between messages has to remember.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Idle {
+    emitted: u64,
+    lockstep: u8,
+    answers: u8,
+    flags: Flags,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Loss {
     reasons: Reasons,
@@ -209,6 +218,25 @@ impl Connection {
         while !self.queue.is_empty() {
             self.emit_front(Reasons::NONE, out);
         }
+    }
+
+    /// What is left of a connection that is between messages and in no doubt; `None` while it is not.
+    pub(super) fn idle(&self) -> Option<Idle> {
+        let Self { client, server, queue, spare: _, emitted, lockstep, answers, doubt, lost, flags, agreed } = self;
+        let between = client.is_between_messages() && server.is_between_messages() && queue.is_empty();
+        let (emitted, lockstep, answers, flags) = (*emitted, *lockstep, *answers, *flags);
+        (between && doubt.is_none() && lost.is_none() && agreed.is_none()).then_some(Idle {
+            emitted,
+            lockstep,
+            answers,
+            flags,
+        })
+    }
+
+    /// The connection that goes on after it was idle.
+    pub(super) fn resume(idle: Idle) -> Self {
+        let Idle { emitted, lockstep, answers, flags } = idle;
+        Self { emitted, lockstep, answers, flags, ..Self::default() }
     }
 
     pub(super) fn trim(&mut self) {

@@ -70,6 +70,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// Whether nothing of a message has come since the last one.
+    pub(super) fn is_between_messages(&self) -> bool {
+        self.state == State::Start && self.buf.is_empty() && self.partial.is_none()
+    }
+
     /// Forgets what is buffered.
     pub(super) fn clear(&mut self) {
         self.buf.clear();

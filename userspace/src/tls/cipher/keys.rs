@@ -132,6 +132,7 @@ impl BulkCipher {
 /// How much of each array is used is for the suite to say.
 #[derive(Clone)]
 pub struct DirectionKeys {
+    /// TLS 1.3, which has no MAC key: the traffic secret that the others came from, and that the next one follows from.
     pub(in crate::tls) mac: [u8; 48],
     pub(in crate::tls) key: [u8; 32],
     /// CBC up to TLS 1.0: the last block of ciphertext seen.

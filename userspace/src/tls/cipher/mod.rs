@@ -32,7 +32,7 @@ use self::hash::RecordMac;
 use self::keys::{AEAD_NONCE_LEN, EXPLICIT_NONCE_LEN};
 use self::stream::Rc4Stream;
 use super::record::ContentType;
-use super::{ProtocolVersion, SuiteParams, TlsError};
+use super::{ProtocolVersion, SuiteParams, TlsError, key_schedule};
 
 /// A record's plaintext.
 #[derive(Debug)]
@@ -132,6 +132,12 @@ impl Opener {
         if let Some(Context::Rc4 { stream, .. }) = self.context.as_deref_mut() {
             stream.skip(octets);
         }
+    }
+
+    /// The opener of the epoch that a TLS 1.3 KeyUpdate begins; `None` in other versions.
+    pub fn updated(&self) -> Option<Self> {
+        let keys = key_schedule::next_traffic_keys(self.params, &self.keys).ok()?;
+        Some(Self::new(self.version, self.params, keys, false))
     }
 
     /// Drops the expanded cipher where the keys alone bring it back (not RC4's, which would have to run through all again).

@@ -1,32 +1,43 @@
 //! Handshake messages, in the clear or opened.
 
-use super::{Connection, EarlyData, Epoch, Protection, Skip, TlsContext};
+use super::{Connection, EarlyData, Epoch, PartialMessage, Protection, Skip, TlsContext};
 use crate::Timestamp;
 use crate::flow::Direction;
 use crate::tls::handshake::{self, ClientHello, EncryptedExtensions, HandshakeType, ServerHello};
-use crate::tls::negotiation::{self, Negotiation};
+use crate::tls::negotiation::Negotiation;
 
 impl Connection {
     /// Takes the content of handshake records: messages, split and packed as the sender liked.
     pub(super) fn handshake_octets(&mut self, direction: Direction, octets: &[u8], context: &mut TlsContext<'_>) {
-        let half = &mut self.halves[direction as usize];
-        let passed = half.message_rest.min(octets.len());
-        half.message_rest -= passed;
-        let (over, octets) = octets.split_at(passed);
-        let joined = half.message.take();
-        self.transcribe(over);
-        let Some(mut joined) = joined else {
+        let mut octets = octets;
+        let mut joined = match self.halves[direction as usize].message.take().map(|partial| *partial) {
+            None => Vec::new(),
+            Some(PartialMessage::Kept(octets)) => octets,
+            Some(PartialMessage::PassedOver { rest }) => {
+                let (over, after) = octets.split_at(rest.min(octets.len()));
+                self.transcribe(over);
+                if rest > over.len() {
+                    let rest = rest - over.len();
+                    self.halves[direction as usize].message = Some(Box::new(PartialMessage::PassedOver { rest }));
+                    return;
+                }
+                octets = after;
+                Vec::new()
+            }
+        };
+        if joined.is_empty() {
             let left = self.messages(direction, octets, context);
             if left < octets.len() {
-                self.halves[direction as usize].message = Some(octets[left..].to_vec());
+                let kept = PartialMessage::Kept(octets[left..].to_vec());
+                self.halves[direction as usize].message = Some(Box::new(kept));
             }
             return;
-        };
+        }
         joined.extend_from_slice(octets);
         let left = self.messages(direction, &joined, context);
         if left < joined.len() {
             joined.drain(..left);
-            self.halves[direction as usize].message = Some(joined);
+            self.halves[direction as usize].message = Some(Box::new(PartialMessage::Kept(joined)));
         }
     }
 
@@ -43,7 +54,8 @@ impl Connection {
         if kind != HandshakeType::CERTIFICATE && len <= context.shared.config.handshake_message {
             return octets.len() - rest.len();
         }
-        self.halves[direction as usize].message_rest = len - rest.len();
+        let passed = PartialMessage::PassedOver { rest: len - rest.len() };
+        self.halves[direction as usize].message = Some(Box::new(passed));
         self.note(kind);
         self.transcribe(rest);
         octets.len()
@@ -156,9 +168,9 @@ impl Connection {
 
     fn agree_on(&mut self, alpn: Option<&str>) {
         if let Some(alpn) = alpn {
-            self.alpn = Some(alpn.into());
-            if let Some(info) = &mut self.info {
-                info.alpn = Some(alpn.into());
+            match &mut self.info {
+                Some(info) => info.alpn = Some(alpn.into()),
+                None => self.alpn = Some(alpn.into()),
             }
         }
     }
@@ -166,10 +178,9 @@ impl Connection {
     /// New keys for one direction, from the next record on (RFC 8446 section 7.2).
     fn key_update(&mut self, direction: Direction) {
         let half = &mut self.halves[direction as usize];
-        let source = self.info.as_ref().map(|info| info.key_source);
-        if let (Some(params), Some(secret), Some(source)) = (self.hello.params, &half.secret, source) {
-            match negotiation::next_keys(params, secret, source) {
-                Some(keys) => half.install(keys, Epoch::Application),
+        if let Protection::Sealed(opener, Epoch::Application) = &half.protection {
+            match opener.updated() {
+                Some(opener) => half.begin_epoch(opener, Epoch::Application),
                 None => half.protection = Protection::Skipped(Skip::Unsupported),
             }
         }

@@ -4,9 +4,9 @@ use super::{Connection, Epoch, Half, MAX_PASSED_OVER, Protection, Skip, TlsConte
 use crate::Timestamp;
 use crate::flow::Direction;
 use crate::http::{Lost, StreamEnd};
-use crate::tls::ContentType;
 use crate::tls::negotiation::{EpochKeys, Missing};
 use crate::tls::record::{HEADER_LEN, RecordHeader};
+use crate::tls::{ContentType, Opener};
 
 /// What to do after a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -378,16 +378,31 @@ impl EpochKeys {
 impl Half {
     /// Puts keys in place; the epoch's records are counted from 0.
     pub(super) fn install(&mut self, keys: EpochKeys, epoch: Epoch) {
-        let EpochKeys { opener, secret, skips_handshake, source: _ } = keys;
+        let EpochKeys { opener, skips_handshake, source: _ } = keys;
         let epoch = if skips_handshake { Epoch::Application } else { epoch };
         if skips_handshake {
             self.passes_over = MAX_PASSED_OVER;
         }
+        self.begin_epoch(opener, epoch);
+    }
+
+    /// Records are counted from 0 again.
+    pub(super) fn begin_epoch(&mut self, opener: Opener, epoch: Epoch) {
         self.protection = Protection::Sealed(opener, epoch);
-        self.secret = secret;
         self.seq = 0;
         self.proven = false;
         self.last_nonce = None;
+    }
+
+    /// Adds octets to a partial record that they do not complete. False: they may, or there is none.
+    #[inline]
+    pub(super) fn fill_partial(&mut self, octets: &[u8]) -> bool {
+        let Some(header) = self.buffer.first_chunk() else { return false };
+        if self.buffer.len() + octets.len() >= RecordHeader::read(header).record_len() || self.resync.is_some() {
+            return false;
+        }
+        self.buffer.extend_from_slice(octets);
+        true
     }
 
     /// The early data is over or refused: what does not open with the handshake's keys is passed over.

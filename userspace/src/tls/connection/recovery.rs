@@ -6,7 +6,7 @@ use crate::flow::Direction;
 use crate::http::{Lost, StreamEnd};
 use crate::tls::cipher::{BulkCipher, Opener};
 use crate::tls::handshake::HandshakeType;
-use crate::tls::negotiation::{self, EpochKeys};
+use crate::tls::negotiation::EpochKeys;
 use crate::tls::record::{HEADER_LEN, RecordHeader};
 use crate::tls::resync::Resync;
 use crate::tls::{CipherSuite, ContentType, ProtocolVersion};
@@ -45,7 +45,6 @@ impl Connection {
         }
         let half = &mut self.halves[direction as usize];
         half.message = None;
-        half.message_rest = 0;
         let partial = std::mem::take(&mut half.buffer);
         let have = partial.len();
         context.shared.stats.octets_cut += have as u64;
@@ -267,22 +266,18 @@ impl Connection {
             return true;
         }
         let next = match epoch {
-            Epoch::Application => match (&half.secret, self.hello.params, &self.info) {
-                (Some(secret), Some(params), Some(info)) => negotiation::next_keys(params, secret, info.key_source),
-                _ => None,
-            }
-            .map(|keys| (keys, Epoch::Application)),
+            Epoch::Application => opener.updated().map(|opener| (opener, Epoch::Application)),
             Epoch::Handshake | Epoch::Early => self.negotiation.as_ref().and_then(|negotiation| {
                 let to_handshake = epoch == Epoch::Early;
                 let next = if to_handshake { Epoch::Handshake } else { Epoch::Application };
-                Some((negotiation.traffic_keys(direction, to_handshake, &context.keys).ok()?, next))
+                Some((negotiation.traffic_keys(direction, to_handshake, &context.keys).ok()?.opener, next))
             }),
             Epoch::Session => None,
         };
-        let Some((mut keys, next)) = next else { return false };
-        match try_open(&mut keys.opener, &mut (0..records), record, scratch, budget) {
+        let Some((mut opener, next)) = next else { return false };
+        match try_open(&mut opener, &mut (0..records), record, scratch, budget) {
             Some(seq) => {
-                half.install(keys, next);
+                half.begin_epoch(opener, next);
                 half.seq = seq;
                 half.proven = true;
                 true

@@ -72,7 +72,7 @@ fn too_many_outstanding_requests_go_unanswered() {
 
 #[test]
 fn an_idle_connection_is_small() {
-    assert!(size_of::<Connection>() <= 256, "{}", size_of::<Connection>());
+    assert!(size_of::<Connection>() <= 32, "{}", size_of::<Connection>());
     let mut rig = Rig::new();
     for path in ["/1", "/2"] {
         rig.client(&get(path)).server(OK);
