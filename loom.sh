@@ -1,1 +1,0 @@
-RUST_BACKTRACE=0 RUSTFLAGS="--cfg loom" cargo test -p plaintap-keystore --no-default-features --release --test loom --target-dir /tmp/wt/keystore/target/loom "$@" 2>&1 | grep -A3 "panicked\|^test \|error" | head -60; date
