@@ -9,10 +9,10 @@ use anyhow::Context as _;
 use plaintap::Timestamp;
 use plaintap::source::record::PcapWriter;
 use plaintap::source::{Frame, InterfaceId, LinkType};
-use plaintap::testing::Rng;
 use plaintap::testing::net::{OwnedFrame, Path};
 use plaintap::testing::session::{Peers, Profile};
 use plaintap::testing::stream::{Dialogue, Expected, Manner};
+use plaintap::testing::{Rng, h2};
 use plaintap::tls::CipherSuite;
 
 #[derive(Debug, clap::Args)]
@@ -102,6 +102,17 @@ impl Traffic {
     pub(crate) fn small(suite: CipherSuite, count: usize, connections: usize) -> Self {
         let each = count.div_ceil(connections.max(1));
         Self::conversations(suite, (0..connections).map(|_| Dialogue::small(each, 100, 100)))
+    }
+
+    /// The same by HTTP/2: one stream after the other.
+    pub(crate) fn small_http2(suite: CipherSuite, count: usize, connections: usize) -> Self {
+        let each = count.div_ceil(connections.max(1));
+        let mut traffic = Self::conversations(
+            suite,
+            (0..connections).map(|_| Dialogue { writes: h2::Session::small(each).writes, ..Dialogue::default() }),
+        );
+        traffic.transactions = each * connections;
+        traffic
     }
 
     /// `count` transactions of every form, one connection; what they are goes to standard output.

@@ -17,8 +17,13 @@ pub(crate) fn run(transactions: usize, connections: usize, rounds: Rounds) -> an
         ),
         &["", "median /s", "slowest", "fastest", "ns each"],
     );
-    for (version, suite) in [("TLS 1.3", AES_128_GCM_1_3), ("TLS 1.2", AES_128_GCM_1_2)] {
-        let mut traffic = Traffic::small(suite, transactions, connections);
+    let http1: fn(_, _, _) -> Traffic = Traffic::small;
+    for (version, suite, make) in [
+        ("TLS 1.3", AES_128_GCM_1_3, http1),
+        ("TLS 1.2", AES_128_GCM_1_2, http1),
+        ("TLS 1.3, HTTP/2", AES_128_GCM_1_3, Traffic::small_http2),
+    ] {
+        let mut traffic = make(suite, transactions, connections);
         let [mut counted, mut written] = <[Times; 2]>::default();
         for _ in 0..rounds.rounds {
             traffic.reset();

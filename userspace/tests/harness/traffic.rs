@@ -93,7 +93,20 @@ impl Flow {
                 _ => panic!("unknown kind {kind}"),
             }
         }
+        flows.values_mut().for_each(Self::follow_upgrade);
         flows.into_values().filter(|flow| !flow.lanes.is_empty()).collect()
+    }
+
+    /// Gives a request that came by HTTP/1 and asked for HTTP/2 to stream 1, which answers it (RFC 7540 section 3.2); tshark
+    /// leaves it with the interim response.
+    fn follow_upgrade(&mut self) {
+        let answered = self.lanes.get(&1).is_some_and(|lane| lane.requests.is_empty() && lane.responses.len() == 1);
+        let Some(http1) = self.lanes.get_mut(&0).filter(|_| answered) else { return };
+        if http1.responses.pop_if(|response| response.status == 101).is_some() {
+            let request = http1.requests.pop();
+            self.lanes.entry(1).or_default().requests.extend(request);
+        }
+        self.lanes.retain(|_, lane| !lane.requests.is_empty() || !lane.responses.is_empty());
     }
 
     fn actual(transactions: &[Value]) -> Vec<Self> {
