@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::super::head::Head;
 use super::super::transaction::{Reasons, Request, Response, Stage, Transaction, Version};
-use super::super::{Output, body};
+use super::super::{Output, body, grpc};
 use crate::Timestamp;
 
 /// One message. Boxed and reused: its buffers keep what they have grown to.
@@ -16,6 +16,8 @@ pub(super) struct Message {
     pub(super) size: u64,
     /// The body's first octets as they were sent.
     pub(super) kept: body::Kept,
+    /// gRPC-Web messages in the body.
+    pub(super) calls: grpc::Messages,
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
     /// Its last octet was seen, or will not be.
@@ -79,7 +81,10 @@ impl Exchange {
             end: later.last,
             request: request.map(Message::as_request),
             response: response.map(Message::as_response),
-            rpc: None,
+            rpc: grpc::call(
+                request.map(|message| (&message.head, &message.calls)),
+                response.map(|message| (&message.head, &message.calls)),
+            ),
             reset: None,
             stage: Stage::Whole,
             reasons,

@@ -202,6 +202,7 @@ impl Connection {
         if let Some((message, _)) = self.message(direction) {
             message.size += bytes.len() as u64;
             message.last = ts;
+            message.calls.feed(bytes, &message.head);
             if out.config.body_limit > 0 {
                 message.kept.extend(bytes, &message.head, out.config.body_limit);
             }
@@ -214,6 +215,7 @@ impl Connection {
         if let Some((message, reasons)) = self.message(direction) {
             message.size = message.size.saturating_add(missing);
             message.kept.cut();
+            message.calls.lose();
             reasons.insert(gap_reason(direction));
         }
     }
@@ -267,6 +269,7 @@ impl Connection {
                 if let Some((message, reasons)) = self.message(direction) {
                     let last = message.last;
                     message.kept.cut();
+                    message.calls.lose();
                     reasons.insert(why.with(truncated));
                     self.message_done(direction, last, out);
                 }

@@ -136,7 +136,7 @@ mod tests {
             super::fuzz_h2(&noise[start * 300..]);
         }
         // Sessions with a few octets changed get further.
-        for seed in 0..50 {
+        for seed in 0..FUZZED {
             let mut rng = Rng::new(seed);
             let session = Session::random(seed, Manner { requests: 6, concurrency: 3, max_body: 300 });
             let mut data = vec![seed as u8 & 3];
@@ -156,6 +156,8 @@ mod tests {
             }
         }
     }
+
+    const FUZZED: u64 = 200;
 
     fn noise(seed: u64) -> Vec<u8> {
         let mut noise = vec![0; 20_000];

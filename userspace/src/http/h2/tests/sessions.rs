@@ -374,3 +374,42 @@ fn a_websocket_on_http_1_is_a_transaction_and_a_summary() {
     assert_eq!(json[1]["plaintap.websocket.server.text_messages"], 1);
     assert_eq!(json[1]["plaintap.incomplete_reasons"], serde_json::json!(["closed_early"]));
 }
+
+#[test]
+fn a_grpc_web_call_by_http_1_is_told_too() {
+    let mut rig = Rig { connection: Connection::new(Kind::Http1), ..Rig::new() };
+    rig.data(
+        ClientToServer,
+        b"POST /s.S/Get HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: 7\r\n\r\n\0\0\0\0\x02ab",
+    );
+    let mut answer =
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: 28\r\n\r\n".to_vec();
+    answer.extend_from_slice(b"\0\0\0\0\x03xyz\x80\0\0\0\x0fgrpc-status:16\n");
+    rig.data(ServerToClient, &answer);
+    assert!(rig.finish()[0].reasons.is_empty());
+    let json = rig.json();
+    assert_eq!(json[0]["rpc.method"], "s.S/Get");
+    assert_eq!(json[0]["rpc.status_code"], "UNAUTHENTICATED");
+    assert_eq!(json[0]["plaintap.rpc.request.message_octets"], 2);
+    assert_eq!(json[0]["plaintap.rpc.response.messages"], 1);
+}
+
+#[test]
+fn a_thousand_streams_cost_bounded_memory_and_an_idle_connection_little() {
+    let mut rig = begun();
+    let agent = "a".repeat(300);
+    let head = [GET, &[("user-agent", agent.as_str()), ("cookie", agent.as_str())]].concat();
+    for id in 0..1_000 {
+        rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 5, id * 2 + 1, &block(&head))]));
+    }
+    let open = rig.connection.heap();
+    assert!(open < 4 << 20, "{open} octets for a thousand streams");
+    for id in 0..1_000 {
+        rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 5, id * 2 + 1, &block(&[(":status", "204")]))]));
+    }
+    assert_eq!(rig.sink.seen.len(), 1_000);
+    rig.connection.trim();
+    let idle = rig.connection.heap();
+    println!("{open} octets open, {idle} idle");
+    assert!(idle < 2_048, "{idle} octets idle");
+}
