@@ -19,6 +19,9 @@ bench: ## measures throughput on captures that it makes itself
 	@deploy/setup.sh build
 	cargo run --release --locked --package plaintap-bench
 
+ebpf: ## builds the XDP program anew (toolchain: see xdp-ebpf/build.sh; heavy, so `make test` does not install it)
+	xdp-ebpf/build.sh
+
 fuzz: ## every fuzz target for a minute (SECONDS_EACH=n); needs nightly Rust and cargo-fuzz
 	@for target in $$(cd userspace && cargo +nightly fuzz list); do \
 	    (cd userspace && cargo +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS_EACH),60)) || exit 1; \
@@ -31,4 +34,4 @@ corpus: ## makes the captures of userspace/tests/corpus anew (root; they differ 
 help:
 	@sed -n 's/^\([a-z]*\): ## /make \1\t/p' Makefile
 
-.PHONY: demo test lint bench fuzz corpus help
+.PHONY: demo test lint bench ebpf fuzz corpus help

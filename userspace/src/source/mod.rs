@@ -2,6 +2,7 @@
 
 pub mod pcap;
 pub mod record;
+pub mod steer;
 
 use crate::Timestamp;
 

@@ -14,6 +14,7 @@ pub mod collect;
 pub mod f5;
 mod faults;
 pub mod h2;
+pub mod nest;
 pub mod net;
 mod provider;
 pub mod session;
