@@ -32,6 +32,8 @@ pub(super) struct Exchange {
     pub(super) request: Option<Box<Message>>,
     pub(super) response: Option<Box<Message>>,
     pub(super) reasons: Reasons,
+    /// The number under which it was emitted while it went on.
+    pub(super) announced: Option<u64>,
     /// Stands for any number of requests that were not seen (none, perhaps).
     pub(super) unknown: bool,
 }
@@ -49,25 +51,31 @@ impl Exchange {
     }
 
     /// Hands it to the sink.
-    pub(super) fn emit(&mut self, index: u64, out: &mut Output<'_>) {
+    pub(super) fn emit(&mut self, index: u64, stage: Stage, out: &mut Output<'_>) {
         let mut reasons = self.reasons;
-        match (&self.request, &self.response) {
-            (Some(_), Some(_)) => out.stats.paired += 1,
+        let counter = match (&self.request, &self.response) {
+            (Some(_), Some(_)) => &mut out.stats.paired,
             (Some(_), None) => {
                 reasons.insert(Reasons::NO_RESPONSE);
-                out.stats.requests_unanswered += 1;
+                &mut out.stats.requests_unanswered
             }
             (None, Some(_)) => {
                 reasons.insert(Reasons::NO_REQUEST);
-                out.stats.responses_unasked += 1;
+                &mut out.stats.responses_unasked
             }
             (None, None) => return,
-        }
-        out.stats.transactions += 1;
-        out.stats.incomplete += u64::from(!reasons.is_empty());
-        let limit = out.config.body_limit;
-        for message in self.request.iter_mut().chain(&mut self.response) {
-            message.kept.decode(&message.head, limit, out.stats);
+        };
+        if stage == Stage::Open {
+            reasons.insert(Reasons::STILL_OPEN);
+            out.stats.streams_announced += 1;
+        } else {
+            *counter += 1;
+            out.stats.transactions += 1;
+            out.stats.incomplete += u64::from(!reasons.is_empty());
+            let limit = out.config.body_limit;
+            for message in self.request.iter_mut().chain(&mut self.response) {
+                message.kept.decode(&message.head, limit, out.stats);
+            }
         }
         let (request, response) = (self.request.as_deref(), self.response.as_deref());
         let Some(earlier) = request.or(response) else { return };
@@ -86,7 +94,7 @@ impl Exchange {
                 response.map(|message| (&message.head, &message.calls)),
             ),
             reset: None,
-            stage: Stage::Whole,
+            stage,
             reasons,
         });
     }

@@ -8,7 +8,7 @@ use super::reader::{HeadStep, State};
 use super::{Connection, Loss, begins_response, gap_reason};
 use crate::Timestamp;
 use crate::flow::Direction;
-use crate::http::{Output, Reasons, redact};
+use crate::http::{Output, Reasons, Stage, redact};
 
 impl Connection {
     pub(super) fn head(&mut self, direction: Direction, ts: Timestamp, bytes: &[u8], out: &mut Output<'_>) -> usize {
@@ -198,14 +198,29 @@ impl Connection {
     }
 
     /// Takes body octets.
-    pub(super) fn body(&mut self, direction: Direction, ts: Timestamp, bytes: &[u8], out: &Output<'_>) {
+    pub(super) fn body(&mut self, direction: Direction, ts: Timestamp, bytes: &[u8], out: &mut Output<'_>) {
+        let mut long = false;
         if let Some((message, _)) = self.message(direction) {
+            long = ts >= message.first.saturating_add(out.config.stream_after);
             message.size += bytes.len() as u64;
             message.last = ts;
             message.calls.feed(bytes, &message.head);
             if out.config.body_limit > 0 {
                 message.kept.extend(bytes, &message.head, out.config.body_limit);
             }
+        }
+        if long && direction == Direction::ServerToClient {
+            self.announce(out);
+        }
+    }
+
+    /// Emits what there is of a transaction whose response goes on for long (server-sent events, long downloads).
+    #[cold]
+    fn announce(&mut self, out: &mut Output<'_>) {
+        if let Some(front) = self.queue.front_mut().filter(|front| front.announced.is_none()) {
+            front.emit(self.emitted, Stage::Open, out);
+            front.announced = Some(self.emitted);
+            self.emitted += 1;
         }
     }
 

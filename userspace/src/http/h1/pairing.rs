@@ -6,7 +6,7 @@ use super::reader::State;
 use super::{Agreed, Connection, Upgraded};
 use crate::Timestamp;
 use crate::flow::Direction;
-use crate::http::{Output, Reasons, websocket};
+use crate::http::{Output, Reasons, Stage, websocket};
 
 impl Connection {
     /// Takes a request's head.
@@ -257,8 +257,13 @@ impl Connection {
         if exchange.response.as_ref().is_some_and(|response| !response.done) {
             self.flags.reads_response = false;
         }
-        exchange.emit(self.emitted, out);
-        self.emitted += 1;
+        match exchange.announced {
+            Some(index) => exchange.emit(index, Stage::Rest, out),
+            None => {
+                exchange.emit(self.emitted, Stage::Whole, out);
+                self.emitted += 1;
+            }
+        }
         for message in [exchange.request, exchange.response].into_iter().flatten() {
             self.recycle(message);
         }

@@ -413,3 +413,25 @@ fn a_thousand_streams_cost_bounded_memory_and_an_idle_connection_little() {
     println!("{open} octets open, {idle} idle");
     assert!(idle < 2_048, "{idle} octets idle");
 }
+
+#[test]
+fn events_by_http_1_are_announced_and_completed_under_one_index() {
+    let mut rig = Rig { connection: Connection::new(Kind::Http1), ..Rig::new() };
+    rig.config.body_limit = 100;
+    rig.data(ClientToServer, b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
+    rig.data(ServerToClient, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n");
+    assert!(rig.sink.seen.is_empty());
+    for _ in 0..2 {
+        rig.micros += 10_000_001;
+        rig.data(ServerToClient, b"9\r\ndata: 2\n\n\r\n");
+    }
+    rig.data(ServerToClient, b"0\r\n\r\n");
+    rig.data(ClientToServer, b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+    rig.data(ServerToClient, b"HTTP/1.1 204 No Content\r\n\r\n");
+    let seen = rig.finish();
+    let summary: Vec<_> = seen.iter().map(|seen| (seen.index, seen.stage, seen.said.response.body)).collect();
+    assert_eq!(summary, [(0, Stage::Open, 18), (0, Stage::Rest, 27), (1, Stage::Whole, 0)]);
+    assert_eq!(seen[0].reasons, ["still_open"]);
+    let json = rig.json();
+    assert_eq!(json[1]["http.response.body.content"], "data: 1\n\ndata: 2\n\ndata: 2\n\n");
+}
