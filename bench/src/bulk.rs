@@ -7,7 +7,7 @@ use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::engine::{self, Totals};
 use crate::generate::{AES_128_GCM_1_2, AES_128_GCM_1_3, Traffic};
-use crate::report::{Rounds, Table, Times, time};
+use crate::report::{Rounds, Table, Times, cpu_time};
 
 /// Measures ring alone, the pipeline from memory and from a file in turn, `rounds` times, for TLS 1.3 and 1.2.
 pub(crate) fn run(octets: u64, rounds: Rounds) -> anyhow::Result<()> {
@@ -30,12 +30,12 @@ pub(crate) fn run(octets: u64, rounds: Rounds) -> anyhow::Result<()> {
             traffic.reset();
             let (_store, mut pipeline) = engine::pipeline(&traffic.keylog)?;
             let mut totals = Totals::default();
-            memory.push(time(|| engine::read_memory(&mut traffic, &mut pipeline, &mut totals)).0);
+            memory.push(cpu_time(|| engine::read_memory(&mut traffic, &mut pipeline, &mut totals)).0);
             ensure!(totals == expected, "{version}: the pipeline read {totals:?}");
 
             let (_store, mut pipeline) = engine::pipeline(&traffic.keylog)?;
             let mut totals = Totals::default();
-            let (elapsed, outcome) = time(|| engine::read_file(&capture, &mut pipeline, &mut totals));
+            let (elapsed, outcome) = cpu_time(|| engine::read_file(&capture, &mut pipeline, &mut totals));
             outcome?;
             file.push(elapsed);
             ensure!(totals == expected, "{version}: the pipeline read {totals:?} from the file");
@@ -61,7 +61,7 @@ pub(crate) fn run(octets: u64, rounds: Rounds) -> anyhow::Result<()> {
     }
     std::fs::remove_file(&capture)?;
     table.note(format!(
-        "{} rounds, taking turns. GB/s of plaintext. ring alone opens full records, each once, that take as much memory as the frames\n\
+        "{} rounds, taking turns; processor time. GB/s of plaintext. ring alone opens full records, each once, that take as much memory as the frames\n\
          (both working sets exceed the caches; ciphertext is put back before each round, untimed). File: in the page cache.\n\
          Target: pipeline from memory at 50 % of ring alone.",
         rounds.rounds
@@ -104,7 +104,7 @@ impl RingAlone {
     /// Opens each record once.
     pub(crate) fn round(&mut self) -> Duration {
         self.records.copy_from_slice(&self.pristine);
-        let (elapsed, failures) = time(|| {
+        let (elapsed, failures) = cpu_time(|| {
             let records = self.records.chunks_exact_mut(HEADER.len() + RECORD + OVERHEAD);
             let opened = records.zip(0..).map(|(record, number)| {
                 self.key.open_in_place(nonce(number), Aad::from(HEADER), &mut record[HEADER.len()..]).is_ok()
@@ -120,14 +120,14 @@ impl RingAlone {
         let len = HEADER.len() + RECORD + OVERHEAD;
         let count = self.pristine.len() / len;
         let (pristine, record) = (&self.pristine[..len], &mut self.records[..len]);
-        let (both, ()) = time(|| {
+        let (both, ()) = cpu_time(|| {
             for _ in 0..count {
                 record.copy_from_slice(std::hint::black_box(pristine));
                 let opened = self.key.open_in_place(nonce(0), Aad::from(HEADER), &mut record[HEADER.len()..]);
                 assert!(std::hint::black_box(opened).is_ok(), "ring opens what it sealed");
             }
         });
-        let (copies, ()) = time(|| {
+        let (copies, ()) = cpu_time(|| {
             for _ in 0..count {
                 std::hint::black_box(&mut *record).copy_from_slice(std::hint::black_box(pristine));
             }

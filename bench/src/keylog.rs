@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::ensure;
 use plaintap_keystore::keylog::{Feed, FeedEvent, load_keylog, parse_line};
 use plaintap_keystore::{KeySource, Store, StoreConfig};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::report::{Rounds, Table, Times};
 
@@ -79,17 +78,6 @@ fn parse(text: &str) -> u64 {
 
 fn load(store: &Store, text: &str) -> u64 {
     load_keylog(store, text.as_bytes(), KeySource::Irule, Duration::ZERO).accepted()
-}
-
-/// CPU time of this thread that `work` takes, and what it gives.
-fn cpu_time<T>(work: impl FnOnce() -> T) -> (Duration, T) {
-    let now = || {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-    };
-    let start = now();
-    let value = work();
-    (now() - start, value)
 }
 
 /// `lines` lines; a random has one of each of `labels`, in a row.

@@ -5,6 +5,8 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// How often a measurement is repeated.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Rounds {
@@ -17,6 +19,17 @@ pub(crate) struct Rounds {
 pub(crate) fn time<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     #[expect(clippy::disallowed_methods, reason = "a benchmark is about the clock")]
     let now = Instant::now;
+    let start = now();
+    let value = work();
+    (now() - start, value)
+}
+
+/// Processor time of this thread that `work` takes, and what it gives: what else the machine does counts for little.
+pub(crate) fn cpu_time<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let now = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    };
     let start = now();
     let value = work();
     (now() - start, value)

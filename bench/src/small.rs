@@ -7,7 +7,7 @@ use plaintap::sink::JsonLines;
 
 use crate::engine::{self, Totals};
 use crate::generate::{AES_128_GCM_1_2, AES_128_GCM_1_3, Traffic};
-use crate::report::{Rounds, Table, Times, time};
+use crate::report::{Rounds, Table, Times, cpu_time};
 
 /// Measures the pipeline with a sink that counts and with one that writes JSON to nowhere, `rounds` times in turn.
 pub(crate) fn run(transactions: usize, connections: usize, rounds: Rounds) -> anyhow::Result<()> {
@@ -29,7 +29,7 @@ pub(crate) fn run(transactions: usize, connections: usize, rounds: Rounds) -> an
             traffic.reset();
             let (_store, mut pipeline) = engine::pipeline(&traffic.keylog)?;
             let mut totals = Totals::default();
-            counted.push(time(|| engine::read_memory(&mut traffic, &mut pipeline, &mut totals)).0);
+            counted.push(cpu_time(|| engine::read_memory(&mut traffic, &mut pipeline, &mut totals)).0);
             ensure!(
                 totals.whole == traffic.transactions as u64 && totals.incomplete == 0,
                 "{version}: the pipeline read {totals:?} of {} transactions",
@@ -39,7 +39,7 @@ pub(crate) fn run(transactions: usize, connections: usize, rounds: Rounds) -> an
             traffic.reset();
             let (_store, mut pipeline) = engine::pipeline(&traffic.keylog)?;
             let mut sink = JsonLines::new(io::sink());
-            written.push(time(|| engine::read_memory(&mut traffic, &mut pipeline, &mut sink)).0);
+            written.push(cpu_time(|| engine::read_memory(&mut traffic, &mut pipeline, &mut sink)).0);
         }
         for (name, times) in [("transactions counted", &counted), ("JSON to a null writer", &written)] {
             let rate = |seconds: f64| format!("{:.0}", traffic.transactions as f64 / seconds);
