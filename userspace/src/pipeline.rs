@@ -128,16 +128,17 @@ impl Pipeline {
     pub fn push(&mut self, frame: Frame<'_>, sink: &mut dyn TransactionSink) {
         self.now = self.now.max(frame.ts);
         let Self { decoder, flows, shared, timers, now } = self;
-        let (segment, trailer) = decoder.decode_with_trailer(frame);
+        // By reference from here on: copies of a struct that was written in parts are slow.
+        let (mut segment, trailer) = decoder.decode_with_trailer(frame);
         if let Some(trailer) = trailer {
             shared.take_keys(trailer);
         }
-        if let Some(segment) = segment {
+        if let Some(segment) = &mut segment {
             let (key, side) = FlowKey::of(&segment.tuple);
             let mut known = flows.find(&key);
             let mut confirmed = None;
             if let Some((handle, flow)) = known.and_then(|handle| Some((handle, flows.get_mut(handle)?))) {
-                match flow.verdict(side, &segment) {
+                match flow.verdict(side, segment) {
                     Verdict::Belongs => {}
                     Verdict::Ignored => shared.stats.syns_ignored += 1,
                     Verdict::Begins(syn) => {
@@ -153,7 +154,7 @@ impl Pipeline {
                 if flows.len() >= shared.config.max_flows {
                     evict(flows, *now, shared, timers, sink);
                 }
-                open(flows, key, side, &segment, shared, timers, *now)
+                open(flows, key, side, segment, shared, timers, *now)
             });
             if let Some(flow) = flows.get_mut(handle) {
                 if let Some((side, seq)) = confirmed {
@@ -376,7 +377,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Takes one segment of the flow.
-    fn segment(&mut self, side: Side, segment: Segment<'_>) {
+    fn segment(&mut self, side: Side, segment: &mut Segment<'_>) {
         let flow = &mut *self.flow;
         flow.last_ts = flow.last_ts.max(segment.ts);
         if flow.trimmed {

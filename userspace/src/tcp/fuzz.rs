@@ -25,7 +25,7 @@ pub fn fuzz_reassembler(data: &[u8]) {
         let [own, peer] = if side == Side::A { BASES } else { [BASES[1], BASES[0]] };
         let end = Endpoint { addr: [0, 0, 0, 0].into(), port: 0 };
         let mut payload = payload.to_vec();
-        let segment = Segment {
+        let mut segment = Segment {
             ts: Timestamp::from_nanos(now),
             interface: InterfaceId(0),
             tuple: FiveTuple { src: end, dst: end },
@@ -37,7 +37,7 @@ pub fn fuzz_reassembler(data: &[u8]) {
             missing: u32::from(missing >> 4),
             outer: Outer::default(),
         };
-        tcp.push(side, segment, &mut shared, &mut heard);
+        tcp.push(side, &mut segment, &mut shared, &mut heard);
         tcp.expire(Timestamp::from_nanos(now), &mut shared, &mut heard);
         balance(&tcp, &shared);
         assert!(tcp.held_octets() <= 2_000 + 255, "over the cap");

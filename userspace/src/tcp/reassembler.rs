@@ -227,8 +227,14 @@ impl Piece {
 
 impl Reassembler {
     /// Takes one segment that `side` sent. Whatever can be delivered goes to `handler` before this returns.
-    pub fn push(&mut self, side: Side, segment: Segment<'_>, shared: &mut TcpShared, handler: &mut impl StreamHandler) {
-        let Segment { ts, mut seq, ack, flags, payload, missing, .. } = segment;
+    pub fn push(
+        &mut self,
+        side: Side,
+        segment: &mut Segment<'_>,
+        shared: &mut TcpShared,
+        handler: &mut impl StreamHandler,
+    ) {
+        let Segment { ts, mut seq, ack, flags, ref mut payload, missing, .. } = *segment;
         let stats = &mut shared.stats;
         stats.segments_in += 1;
         stats.octets_in += payload.len() as u64;

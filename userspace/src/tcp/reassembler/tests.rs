@@ -75,7 +75,7 @@ impl Bench {
         });
         let end = Endpoint { addr: IpAddr::from([0, 0, 0, 0]), port: 0 };
         let mut payload = payload.to_vec();
-        let segment = Segment {
+        let mut segment = Segment {
             ts: Timestamp::from_nanos(self.now),
             interface: InterfaceId(0),
             tuple: FiveTuple { src: end, dst: end },
@@ -87,7 +87,7 @@ impl Bench {
             missing,
             outer: Outer::default(),
         };
-        self.tcp.push(side, segment, &mut self.shared, &mut self.heard);
+        self.tcp.push(side, &mut segment, &mut self.shared, &mut self.heard);
     }
 
     fn wait(&mut self, duration: Duration) {
