@@ -14,6 +14,7 @@ use plaintap_keystore::keylog::load_keylog;
 use plaintap_keystore::{KeySource, Store, StoreConfig};
 
 use crate::generate::Traffic;
+use crate::report::cpu_time;
 
 /// A pipeline with those keys.
 pub(crate) fn pipeline(keylog: &str) -> anyhow::Result<(Store, Pipeline)> {
@@ -27,6 +28,15 @@ pub(crate) fn pipeline(keylog: &str) -> anyhow::Result<(Store, Pipeline)> {
 pub(crate) fn read_memory(traffic: &mut Traffic, pipeline: &mut Pipeline, sink: &mut dyn TransactionSink) {
     traffic.for_each(|frame| pipeline.push(frame, sink));
     pipeline.finish(sink);
+}
+
+/// Reads traffic from a ring of receive buffers; gives the time without that of filling them.
+pub(crate) fn read_ring(traffic: &Traffic, pipeline: &mut Pipeline, sink: &mut dyn TransactionSink) -> Duration {
+    let mut elapsed = Duration::ZERO;
+    traffic.for_each_received(|frames| {
+        elapsed += cpu_time(|| frames.for_each(|frame| pipeline.push(frame, sink))).0;
+    });
+    elapsed + cpu_time(|| pipeline.finish(sink)).0
 }
 
 /// Reads a capture file.

@@ -86,6 +86,11 @@ pub(crate) struct Traffic {
     pub(crate) plaintext: u64,
 }
 
+/// A ring of 4,096 buffers of 2 KiB: an AF_XDP socket's UMEM of common size. Batches of 64 divide it.
+const RING_BUFFERS: usize = 4_096;
+const RING_BUFFER: usize = 2_048;
+const RING_BATCH: usize = 64;
+
 #[derive(Clone, Debug)]
 struct Slot {
     ts: Timestamp,
@@ -186,6 +191,27 @@ impl Traffic {
             let data = &mut self.frames[range.clone()];
             let wire_len = data.len() as u32;
             take(Frame { ts: *ts, interface: InterfaceId(0), link: LinkType::ETHERNET, wire_len, data });
+        }
+    }
+
+    /// Lends every frame in turn from a ring of receive buffers, as AF_XDP does; `take` gets a batch at a time. Filling the ring is
+    /// the network card's work, and not part of a batch.
+    pub(crate) fn for_each_received(&self, mut take: impl FnMut(&mut dyn Iterator<Item = Frame<'_>>)) {
+        let mut ring = vec![0; RING_BUFFERS * RING_BUFFER];
+        let mut next = 0;
+        for batch in self.slots.chunks(RING_BATCH) {
+            let start = next;
+            for Slot { range, .. } in batch {
+                ring[next * RING_BUFFER..][..range.len()].copy_from_slice(&self.pristine[range.clone()]);
+                next += 1;
+            }
+            let buffers = ring[start * RING_BUFFER..next * RING_BUFFER].chunks_exact_mut(RING_BUFFER);
+            next %= RING_BUFFERS;
+            take(&mut batch.iter().zip(buffers).map(|(Slot { ts, range }, buffer)| {
+                let data = &mut buffer[..range.len()];
+                let wire_len = data.len() as u32;
+                Frame { ts: *ts, interface: InterfaceId(0), link: LinkType::ETHERNET, wire_len, data }
+            }));
         }
     }
 

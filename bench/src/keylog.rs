@@ -7,7 +7,7 @@ use anyhow::ensure;
 use plaintap_keystore::keylog::{Feed, FeedEvent, load_keylog, parse_line};
 use plaintap_keystore::{KeySource, Store, StoreConfig};
 
-use crate::report::{Rounds, Table, Times};
+use crate::report::{Rounds, Table, Times, cpu_time};
 
 /// Measures parsing alone, and loading `lines` lines of several kinds into stores that are empty, full, or have them already.
 pub(crate) fn run(lines: usize, rounds: Rounds) -> anyhow::Result<()> {

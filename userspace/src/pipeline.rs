@@ -129,11 +129,12 @@ impl Pipeline {
         self.now = self.now.max(frame.ts);
         let Self { decoder, flows, shared, timers, now } = self;
         // By reference from here on: copies of a struct that was written in parts are slow.
-        let (mut segment, trailer) = decoder.decode_with_trailer(frame);
+        let mut decoded = decoder.decode_with_trailer(frame);
+        let (segment, trailer) = (&mut decoded.0, decoded.1);
         if let Some(trailer) = trailer {
             shared.take_keys(trailer);
         }
-        if let Some(segment) = &mut segment {
+        if let Some(segment) = segment {
             let (key, side) = FlowKey::of(&segment.tuple);
             let mut known = flows.find(&key);
             let mut confirmed = None;
