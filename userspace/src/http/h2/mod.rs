@@ -25,6 +25,7 @@ mod exchange;
 pub mod frame;
 pub mod fuzz;
 pub mod hpack;
+mod placing;
 pub mod reader;
 pub mod resync;
 mod state;
