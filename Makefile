@@ -17,7 +17,8 @@ lint: ## formatting, and every compiler and clippy warning as an error
 
 bench: ## measures throughput on captures that it makes itself
 	@deploy/setup.sh build
-	cargo run --release --locked --package plaintap-bench
+	cargo build --release --locked --package plaintap --package plaintap-bench
+	for what in bulk small memory keylog; do target/release/plaintap-bench $$what || exit 1; done
 
 ebpf: ## builds the XDP program anew (toolchain: see xdp-ebpf/build.sh; heavy, so `make test` does not install it)
 	xdp-ebpf/build.sh
