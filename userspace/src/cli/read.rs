@@ -36,6 +36,10 @@ pub(crate) struct Arguments {
     /// Octets kept of each message body, with the content coding removed.
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     body_limit: usize,
+    /// How long one direction waits for octets of the other that it has acknowledged, in milliseconds of capture time. Raise it
+    /// when the directions come from captures whose clocks differ.
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    reorder_window: u64,
     /// Keep the values of Authorization, Cookie and the like.
     #[arg(long)]
     no_redact: bool,
@@ -58,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut config = Config::default();
     config.http.body_limit = arguments.body_limit;
     config.http.redact = !arguments.no_redact;
+    config.tcp.reorder_window = Duration::from_millis(arguments.reorder_window);
     config.tls.wait_after_close = !all_keys_known;
     let mut pipeline = Pipeline::new(config, &store).map_err(|error| Failure::Running(error.to_string()))?;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use plaintap_keystore::keylog::load_keylog;
-use plaintap_keystore::{KeySource, Store};
+use plaintap_keystore::{KeySource, Store, StoreConfig};
 
 use crate::Timestamp;
 use crate::config::Config;
@@ -16,7 +16,8 @@ use crate::source::{Event, Frame, FrameSource, InterfaceId, LinkType};
 /// Pushes any frames. Input: link type (1 octet), then per step: what it is (1: a frame, key-log text or time), length (2), and
 /// the octets. Or a whole capture, if it begins as one. Panics when the accounts do not balance.
 pub fn fuzz_pipeline(data: &[u8]) {
-    let store = Store::default();
+    // Small, since one is made for each input.
+    let store = Store::new(StoreConfig { max_readers: 1, inbox_capacity: 8, capacity: 64, ..StoreConfig::default() });
     let mut config = Config::default();
     config.flow.max_flows = 8;
     config.tls.parked_octets = 100_000;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use plaintap_keystore::keylog::load_keylog;
-use plaintap_keystore::{KeySource, Store};
+use plaintap_keystore::{KeySource, Store, StoreConfig};
 
 use super::handshake::{self, ClientHello, EncryptedExtensions, ServerHello};
 use super::{Connection, Keys, Session, TlsConfig, TlsContext, TlsShared};
@@ -37,7 +37,8 @@ fn parse(body: &[u8]) {
 /// Observes any two streams. Input, per step: what happens (1 octet: direction, and data, a gap, an end, a key or a give-up),
 /// length (1), and the octets. Keys for the client random of 32 zeros may come. Panics when the accounts do not balance.
 pub fn fuzz_records(data: &[u8]) {
-    let store = Store::default();
+    // Small, since one is made for each input.
+    let store = Store::new(StoreConfig { max_readers: 1, inbox_capacity: 8, capacity: 64, ..StoreConfig::default() });
     let Ok(mut reader) = store.reader() else { return };
     let config =
         TlsConfig { parked_octets_per_flow: 4_000, resync_octets: 2_000, resync_trials: 8, ..TlsConfig::default() };
