@@ -131,8 +131,8 @@ pub struct TcpShared {
     pub config: TcpConfig,
     /// Counters.
     pub stats: TcpStats,
-    /// Octets held now, of all connections.
-    pub held: usize,
+    /// Octets held now, of all connections, and what it takes to hold them.
+    pub(super) held: usize,
     /// Buffers that held pieces before, for the next ones.
     spare: Vec<Vec<u8>>,
     /// Lists of pieces, empty, for the next direction that holds some.
@@ -150,7 +150,7 @@ impl TcpShared {
         let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.clear();
         buffer.extend_from_slice(octets);
-        self.held += octets.len();
+        self.held += PIECE_COST + octets.len();
         buffer
     }
 
@@ -161,7 +161,7 @@ impl TcpShared {
     }
 
     fn recycle(&mut self, mut buffer: Vec<u8>) {
-        self.held -= buffer.len();
+        self.held -= PIECE_COST + buffer.len();
         if self.spare.len() < MAX_SPARE && buffer.capacity() <= MAX_SPARE_CAPACITY {
             buffer.clear();
             self.spare.push(buffer);
@@ -199,6 +199,9 @@ struct Half {
     base_acked: bool,
     ended: bool,
     gap_octets: u64,
+    /// Where the stream has gone on beyond [`MAX_AHEAD`], for all that is known: as the other side has acknowledged, or, where
+    /// that was never seen, as the segment before said.
+    far: Option<SeqNumber>,
     held: Option<Box<Held>>,
 }
 
@@ -409,6 +412,12 @@ impl Reassembler {
         self.halves.iter().filter_map(|half| half.held.as_ref()).map(|held| held.octets).sum()
     }
 
+    /// What they cost, as the cap on all connections counts it.
+    pub(super) fn held_cost(&self) -> usize {
+        let held = self.halves.iter().filter_map(|half| half.held.as_ref());
+        held.map(|held| held.octets + held.pieces.len() * PIECE_COST).sum()
+    }
+
     fn pair(&mut self, side: Side) -> [&mut Half; 2] {
         let [a, b] = &mut self.halves;
         match side {
@@ -443,9 +452,17 @@ impl Reassembler {
             }
             seq = half.next;
         } else if -behind > MAX_AHEAD && !(half.peer_acked && half.acked.distance_from(seq).abs() < MAX_AHEAD) {
-            shared.stats.segments_out_of_window += 1;
-            shared.stats.octets_dropped += octets.len() as u64;
-            return;
+            let far = half.far.filter(|far| far.distance_from(seq).abs() < MAX_AHEAD);
+            if !half.peer_acked {
+                half.far = Some(seq);
+            }
+            let Some(far) = far else {
+                shared.stats.segments_out_of_window += 1;
+                shared.stats.octets_dropped += octets.len() as u64;
+                return;
+            };
+            // The capture lacks more than a window, and both sides have gone on.
+            half.acked = far;
         }
         if let Some((end, _, _)) = half.end {
             let beyond = seq.add(octets.len() as u32).distance_from(end);
@@ -651,7 +668,7 @@ impl Half {
 
     /// Whether octets before `ack`, which the other side has read, are still to be delivered.
     fn must_precede(&self, ack: SeqNumber) -> bool {
-        self.synced && self.seen && !self.ended && ack.distance_from(self.next) > 0
+        self.synced && self.seen && !self.ended && (1..MAX_AHEAD).contains(&ack.distance_from(self.next))
     }
 
     fn acknowledge(&mut self, ack: SeqNumber) {
@@ -661,8 +678,11 @@ impl Half {
             if !self.synced && !self.seen {
                 self.base = ack;
             }
-        } else if ack.distance_from(self.acked) > 0 && (!self.synced || ack.distance_from(self.next) < MAX_AHEAD) {
-            self.acked = ack;
+        } else if ack.distance_from(self.acked) > 0 {
+            match !self.synced || ack.distance_from(self.next) < MAX_AHEAD {
+                true => self.acked = ack,
+                false => self.far = Some(ack),
+            }
         }
     }
 
@@ -809,6 +829,9 @@ const MAX_AHEAD: i32 = 16 << 20;
 
 /// How many octets may be missing before the first segment of a stream that is joined midway.
 const MAX_JOIN_HOLE: i32 = 64 << 10;
+
+/// Octets that a piece takes beside its own, about: many small ones must not cost more than their sum.
+const PIECE_COST: usize = size_of::<Piece>() + 16;
 
 /// Buffers kept for the next held pieces, and the largest one kept.
 const MAX_SPARE: usize = 256;

@@ -103,7 +103,7 @@ impl Bench {
     fn balance(&self) {
         let stats = &self.shared.stats;
         let held = self.tcp.held_octets() as u64;
-        assert_eq!(held, self.shared.held as u64, "{stats:?}");
+        assert_eq!(self.tcp.held_cost(), self.shared.held, "{stats:?}");
         let octets = stats.octets_delivered + stats.octets_duplicate + stats.octets_dropped + stats.octets_abandoned;
         assert_eq!(stats.octets_in, octets + held, "{stats:?}");
         let segments = stats.segments_bare
@@ -485,4 +485,53 @@ fn loss_never_moves_an_octet() {
         }
         assert_eq!(bench.shared.stats.octets_abandoned, 0, "seed {seed}");
     }
+}
+
+#[test]
+fn the_stream_goes_on_after_a_hole_larger_than_any_window() {
+    let mut bench = Bench::open(100, 200);
+    bench.send(B, 201, 101, "PA", b"before");
+    // The capture misses 100 MB; then both sides are seen where they are now.
+    let far = 207 + 100_000_000;
+    bench.send(B, far, 101, "A", b"stray?");
+    bench.send(A, 101, far + 6, "A", b"");
+    bench.send(B, far + 6, 101, "A", b"after");
+    bench.send(A, 101, far + 11, "A", b"");
+    assert_eq!(bench.take(), r#"B"before""#);
+    bench.wait(bench.shared.config.reorder_window);
+    assert_eq!(bench.take(), r#"B~100000006 B"after""#);
+    bench.send(B, far + 11, 101, "PA", b"more");
+    assert_eq!(bench.take(), r#"B"more""#);
+}
+
+#[test]
+fn one_side_alone_goes_on_after_a_hole_larger_than_any_window() {
+    let mut bench = Bench::default();
+    bench.send(B, 201, 101, "PA", b"before");
+    let far = 207 + 100_000_000;
+    for (index, text) in [&b"one"[..], b"two", b"six"].into_iter().enumerate() {
+        bench.send(B, far + 3 * index as u32, 101, "A", text);
+    }
+    bench.wait(bench.shared.config.hole_timeout);
+    assert_eq!(bench.take(), r#"B"before" B~100000003 B"two" B"six""#);
+}
+
+#[test]
+fn a_forged_acknowledgement_hides_nothing() {
+    let mut bench = Bench::open(100, 200);
+    // The server drops a segment that acknowledges what it has not sent (RFC 9293 section 3.10.7.4).
+    bench.send(A, 101, 201 + (1 << 30), "PA", b"x");
+    bench.wait(bench.shared.config.hole_timeout);
+    bench.send(B, 201, 101, "PA", b"secret");
+    assert_eq!(bench.take(), r#"A"x" B"secret""#);
+}
+
+#[test]
+fn small_pieces_count_with_what_they_take() {
+    let mut bench = Bench::open(100, 200);
+    bench.shared.config.held_octets = 20 * PIECE_COST;
+    for index in 0..100 {
+        bench.send(A, 201 + 2 * index, 201, "A", b"x");
+    }
+    assert!(bench.tcp.held_cost() <= 20 * PIECE_COST && bench.shared.stats.gaps_forced > 0);
 }
