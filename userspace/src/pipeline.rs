@@ -317,6 +317,7 @@ fn open(
     let handle = flows.insert(Flow::new(key, seq, segment.ts, segment.interface, segment.outer));
     timers.trim.push_back(Timer { at: now.saturating_add(shared.config.trim_after), flow: handle });
     timers.idle.push_back(Timer { at: now.saturating_add(shared.config.idle_timeout), flow: handle });
+    timers.forget_gone(flows);
     handle
 }
 
@@ -598,6 +599,16 @@ fn guess_client(key: &FlowKey) -> Side {
 }
 
 impl Timers {
+    /// Forgets flows that are gone where they are the most of a queue: flows may come and go much faster than their timers.
+    fn forget_gone(&mut self, flows: &mut FlowTable) {
+        let Self { blocked, trim, idle, linger, key } = self;
+        for queue in [blocked, trim, idle, linger, key] {
+            if queue.len() > MIN_TIMERS + 2 * flows.len() {
+                queue.retain(|timer| flows.get_mut(timer.flow).is_some());
+            }
+        }
+    }
+
     #[inline]
     fn is_any_due(&self, now: Timestamp) -> bool {
         let Self { blocked, trim, idle, linger, key } = self;
@@ -605,7 +616,13 @@ impl Timers {
     }
 }
 
+/// Timers of a queue that are kept without a look whether their flows are.
+const MIN_TIMERS: usize = 4_096;
+
 /// The first timer of a queue, if its time has come.
 fn due(queue: &mut VecDeque<Timer>, now: Timestamp) -> Option<FlowHandle> {
     queue.pop_front_if(|timer| timer.at <= now).map(|timer| timer.flow)
 }
+
+#[cfg(test)]
+mod tests;
