@@ -259,6 +259,8 @@ pub(super) struct Half {
     closed: bool,
     app_data_octets: u64,
     undecrypted_octets: u64,
+    /// Work done in searches, where opened octets have earned their share: see [`Half::work_left`].
+    work_done: u64,
 }
 
 /// The beginning of a handshake message.
@@ -326,6 +328,8 @@ struct Waiting {
 struct EarlyData {
     ts: Timestamp,
     octets: Vec<u8>,
+    /// Octets after those, beyond the cap.
+    beyond: u64,
 }
 
 impl Connection {
@@ -417,16 +421,18 @@ impl Connection {
 
     /// Emits what is outstanding and the session record: the connection is over, or the input.
     pub fn finish(&mut self, now: Timestamp, gap_octets: [u64; 2], context: &mut TlsContext<'_>) {
-        // Each pass closes one direction at least.
+        // Each pass closes one direction at least; hellos that follow may open it again, as often as the peers like.
         for _ in 0..MAX_GIVE_UPS {
+            self.give_up(context);
+            if self.waiting.is_none() {
+                self.cut(Direction::ClientToServer, now, context);
+                self.cut(Direction::ServerToClient, now, context);
+            }
             if self.waiting.is_none() {
                 break;
             }
-            self.give_up(context);
         }
-        for direction in [Direction::ClientToServer, Direction::ServerToClient] {
-            self.cut(direction, now, context);
-        }
+        self.abandon(context);
         self.flush_early(true, context);
         context.with_output(self.info.as_deref(), |out| self.application.finish(now, out));
         context.keys.reader.forget(context.token);
@@ -455,8 +461,9 @@ impl Connection {
     /// Gives back what an idle connection does not need.
     pub fn trim(&mut self) {
         for half in &mut self.halves {
-            if half.buffer.is_empty() {
-                half.buffer = Vec::new();
+            half.buffer.shrink_to_fit();
+            if let Some(resync) = &mut half.resync {
+                resync.buffer.shrink_to_fit();
             }
             if let Protection::Sealed(opener, _) = &mut half.protection {
                 opener.trim();
@@ -552,6 +559,17 @@ impl Connection {
         {
             // The same key is still missing: the wait is as old as before.
             waiting.since = since;
+        }
+    }
+
+    /// Drops what still waits: the connection is over.
+    fn abandon(&mut self, context: &mut TlsContext<'_>) {
+        let Some(waiting) = self.waiting.take() else { return };
+        context.shared.parked -= waiting.cost;
+        for item in &waiting.parked.items {
+            if let What::Data(len) = item.what {
+                self.halves[item.direction as usize].undecrypted_octets += len as u64;
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Connection, EarlyData, Epoch, PartialMessage, Protection, Skip, TlsContext};
 use crate::Timestamp;
 use crate::flow::Direction;
+use crate::http::Lost;
 use crate::tls::handshake::{self, ClientHello, EncryptedExtensions, HandshakeType, ServerHello};
 use crate::tls::negotiation::Negotiation;
 
@@ -220,9 +221,11 @@ impl Connection {
 
     /// Keeps plaintext of early data until it is known whether the server takes it.
     pub(super) fn hold_early(&mut self, ts: Timestamp, plaintext: &[u8], context: &mut TlsContext<'_>) {
-        let early = self.early.get_or_insert_with(|| Box::new(EarlyData { ts, octets: Vec::new() }));
+        let early = self.early.get_or_insert_with(|| Box::new(EarlyData { ts, octets: Vec::new(), beyond: 0 }));
         let room = context.shared.config.early_data.saturating_sub(early.octets.len());
-        early.octets.extend_from_slice(&plaintext[..plaintext.len().min(room)]);
+        let (held, beyond) = plaintext.split_at(plaintext.len().min(room));
+        early.octets.extend_from_slice(held);
+        early.beyond += beyond.len() as u64;
         if self.flags.early_accepted {
             self.flush_early(true, context);
         }
@@ -232,11 +235,16 @@ impl Connection {
     pub(super) fn flush_early(&mut self, accepted: bool, context: &mut TlsContext<'_>) {
         self.flags.early_accepted = accepted;
         let Some(early) = self.early.take().filter(|_| accepted) else { return };
-        self.halves[Direction::ClientToServer as usize].app_data_octets += early.octets.len() as u64;
+        let half = &mut self.halves[Direction::ClientToServer as usize];
+        half.app_data_octets += early.octets.len() as u64;
+        half.undecrypted_octets += early.beyond;
         context.shared.stats.app_data_octets += early.octets.len() as u64;
         context.with_output(self.info.as_deref(), |out| {
             out.sink.app_data(out.flow, Direction::ClientToServer, &early.octets);
             self.application.data(Direction::ClientToServer, early.ts, &early.octets, out);
         });
+        if early.beyond > 0 {
+            self.lose_plaintext(Direction::ClientToServer, early.ts, Lost::Exactly(early.beyond), context);
+        }
     }
 }

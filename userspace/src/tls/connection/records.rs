@@ -1,5 +1,6 @@
 //! Records: in the clear, sealed, or not to be opened.
 
+use super::recovery::Found;
 use super::{Connection, Epoch, Half, MAX_PASSED_OVER, Protection, Skip, TlsContext, TlsStats};
 use crate::Timestamp;
 use crate::flow::Direction;
@@ -18,7 +19,7 @@ pub(super) enum Step {
 }
 
 impl Connection {
-    /// Takes octets off the stream, record by record.
+    /// Takes octets off the stream, or what a search of it finds.
     pub(super) fn consume(
         &mut self,
         direction: Direction,
@@ -26,23 +27,36 @@ impl Connection {
         octets: &mut [u8],
         context: &mut TlsContext<'_>,
     ) {
+        let found = match self.halves[direction as usize].resync.is_some() {
+            true => self.search(direction, ts, octets, context),
+            false => self.records(direction, ts, octets, context),
+        };
+        self.go_on(direction, ts, found, context);
+    }
+
+    /// Takes octets that begin where a record does (or goes on), record by record; and searches from where none does.
+    pub(super) fn records(
+        &mut self,
+        direction: Direction,
+        ts: Timestamp,
+        octets: &mut [u8],
+        context: &mut TlsContext<'_>,
+    ) -> Option<Found> {
         let half = &mut self.halves[direction as usize];
-        if half.resync.is_some() {
-            return self.search(direction, ts, octets, context);
-        }
         let mut rest = octets;
         if !half.buffer.is_empty() {
             let Some(taken) = half.fill(rest) else { return self.desync(direction, ts, rest, context) };
             (_, rest) = rest.split_at_mut(taken);
             if !half.is_record_whole() {
-                return;
+                return None;
             }
             let mut buffer = std::mem::take(&mut half.buffer);
             let step = self.record(direction, ts, &mut buffer, context);
             if let Step::Wait { wrong_key } = step {
                 self.wait(direction, ts, wrong_key, &buffer, context);
                 context.shared.recycle(buffer);
-                return self.data_parked(direction, ts, rest, context);
+                self.data_parked(direction, ts, rest, context);
+                return None;
             }
             context.shared.recycle(buffer);
             if self.halves[direction as usize].resync.is_some() {
@@ -60,7 +74,8 @@ impl Connection {
             let (record, after) = rest.split_at_mut(header.record_len());
             if let Step::Wait { wrong_key } = self.record(direction, ts, record, context) {
                 self.wait(direction, ts, wrong_key, record, context);
-                return self.data_parked(direction, ts, after, context);
+                self.data_parked(direction, ts, after, context);
+                return None;
             }
             rest = after;
             if self.halves[direction as usize].resync.is_some() {
@@ -72,6 +87,7 @@ impl Connection {
             half.buffer = context.shared.buffer();
             half.buffer.extend_from_slice(rest);
         }
+        None
     }
 
     /// Takes one whole record.
@@ -147,7 +163,9 @@ impl Connection {
             Some(negotiation) if negotiation.has_keys(&context.keys) => {
                 // The ServerHello was lost: the search tries what the secrets can open.
                 self.begin_resync(direction, 0, true, context);
-                self.search(direction, ts, record, context);
+                if let Some(resync) = &mut self.halves[direction as usize].resync {
+                    resync.buffer.extend_from_slice(record);
+                }
                 return Step::Next;
             }
             Some(_) => return Step::Wait { wrong_key: false },

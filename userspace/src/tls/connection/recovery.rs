@@ -1,6 +1,6 @@
 //! Gaps: what is lost, and where the records go on.
 
-use super::{Connection, Epoch, Protection, Skip, TlsContext};
+use super::{Connection, Epoch, Half, Protection, Skip, TlsContext};
 use crate::Timestamp;
 use crate::flow::Direction;
 use crate::http::{Lost, StreamEnd};
@@ -79,16 +79,15 @@ impl Connection {
         ts: Timestamp,
         rest: &mut [u8],
         context: &mut TlsContext<'_>,
-    ) {
+    ) -> Option<Found> {
         self.flags.bad = true;
-        let half = &mut self.halves[direction as usize];
-        let mut partial = std::mem::take(&mut half.buffer);
+        let partial = std::mem::take(&mut self.halves[direction as usize].buffer);
         self.begin_resync(direction, 0, false, context);
-        if !partial.is_empty() {
-            self.search(direction, ts, &mut partial, context);
+        if let Some(resync) = &mut self.halves[direction as usize].resync {
+            resync.buffer.extend_from_slice(&partial);
         }
         context.shared.recycle(partial);
-        self.data(direction, ts, rest, context);
+        self.search(direction, ts, rest, context)
     }
 
     /// Begins to search: `skip` octets on a record begins, if `aligned`.
@@ -100,7 +99,8 @@ impl Connection {
         context: &mut TlsContext<'_>,
     ) {
         let buffer = context.shared.buffer();
-        self.halves[direction as usize].resync = Some(Box::new(Resync {
+        let half = &mut self.halves[direction as usize];
+        half.resync = Some(Box::new(Resync {
             skip,
             aligned,
             buffer,
@@ -109,7 +109,7 @@ impl Connection {
             octets: 0,
             cut_fragment: None,
             untold: 0,
-            budget: context.shared.config.resync_work,
+            budget: half.work_left(context.shared.config.resync_work),
         }));
     }
 
@@ -120,9 +120,9 @@ impl Connection {
         ts: Timestamp,
         octets: &mut [u8],
         context: &mut TlsContext<'_>,
-    ) {
+    ) -> Option<Found> {
         let half = &mut self.halves[direction as usize];
-        let Some(mut resync) = half.resync.take() else { return self.data(direction, ts, octets, context) };
+        let mut resync = half.resync.take()?;
         let skipped = resync.skip.min(octets.len());
         let (passed, rest) = octets.split_at(skipped);
         resync.skip -= skipped;
@@ -132,12 +132,12 @@ impl Connection {
         resync.buffer.extend_from_slice(rest);
         if resync.skip > 0 {
             half.resync = Some(resync);
-            return;
+            return None;
         }
-        self.resume(direction, ts, resync, false, context);
+        self.resume(direction, ts, resync, false, context)
     }
 
-    /// Looks for a record in what has been collected, and goes on from there.
+    /// Looks for a record in what has been collected.
     fn resume(
         &mut self,
         direction: Direction,
@@ -145,7 +145,7 @@ impl Connection {
         mut resync: Box<Resync>,
         at_end: bool,
         context: &mut TlsContext<'_>,
-    ) {
+    ) -> Option<Found> {
         let tls13 = self.is_tls13();
         let sealed = matches!(self.halves[direction as usize].protection, Protection::Sealed(..));
         let version = self.hello.version;
@@ -156,7 +156,7 @@ impl Connection {
         };
         while let Some((start, end)) = resync.candidate(at_end, plausible) {
             match self.place(direction, &mut resync, start, end, context) {
-                Placed::Here => return self.go_on(direction, ts, *resync, context),
+                Placed::Here => return Some(self.found(direction, ts, *resync, context)),
                 Placed::Chained => {
                     let record = resync.buffer[start..end].to_vec();
                     resync.pass(&record);
@@ -179,6 +179,7 @@ impl Connection {
         let hopeless =
             matches!(half.protection, Protection::Sealed(..)) && (searched || resync.budget < TRIAL_OVERHEAD);
         if hopeless || at_end {
+            half.account_for(context.shared.config.resync_work, resync.budget);
             let rest = resync.buffer.len() as u64;
             half.undecrypted_octets += rest;
             context.shared.stats.octets_searched += rest;
@@ -188,22 +189,38 @@ impl Connection {
             if hopeless {
                 half.protection = Protection::Skipped(Skip::Unplaced);
             }
-            return self.lose_plaintext(direction, ts, lost, context);
+            self.lose_plaintext(direction, ts, lost, context);
+            return None;
         }
         half.resync = Some(resync);
+        None
     }
 
     /// A record has been found at the search's position.
-    fn go_on(&mut self, direction: Direction, ts: Timestamp, resync: Resync, context: &mut TlsContext<'_>) {
-        let Resync { mut buffer, position, untold, .. } = resync;
+    fn found(&mut self, direction: Direction, ts: Timestamp, resync: Resync, context: &mut TlsContext<'_>) -> Found {
+        let Resync { buffer, position, untold, budget, .. } = resync;
         let half = &mut self.halves[direction as usize];
+        half.account_for(context.shared.config.resync_work, budget);
         half.undecrypted_octets += position as u64;
         context.shared.stats.octets_searched += position as u64;
         context.shared.stats.resyncs += 1;
         self.lose_plaintext(direction, ts, Lost::AtMost(untold + position as u64), context);
-        let (_, rest) = buffer.split_at_mut(position);
-        self.consume(direction, ts, rest, context);
-        context.shared.recycle(buffer);
+        Found { buffer, start: position }
+    }
+
+    /// Takes the records that a search has found, and those that the next one finds behind them: in a loop, for the sender
+    /// chooses how often records end and begin.
+    pub(super) fn go_on(
+        &mut self,
+        direction: Direction,
+        ts: Timestamp,
+        mut found: Option<Found>,
+        context: &mut TlsContext<'_>,
+    ) {
+        while let Some(Found { mut buffer, start }) = found {
+            found = self.records(direction, ts, buffer.get_mut(start..).unwrap_or_default(), context);
+            context.shared.recycle(buffer);
+        }
     }
 
     /// Finds out whether the candidate is a record, and which one.
@@ -275,6 +292,7 @@ impl Connection {
             Epoch::Session => None,
         };
         let Some((mut opener, next)) = next else { return false };
+        *budget = budget.saturating_sub(KEY_WORK);
         match try_open(&mut opener, &mut (0..records), record, scratch, budget) {
             Some(seq) => {
                 half.begin_epoch(opener, next);
@@ -298,16 +316,19 @@ impl Connection {
     ) -> Placed {
         let record = &resync.buffer[start..end];
         let half = &mut self.halves[direction as usize];
-        let Protection::Sealed(opener, _) = &half.protection else { return Placed::Nowhere };
+        let Protection::Sealed(opener, _) = &mut half.protection else { return Placed::Nowhere };
+        if cipher == Some(BulkCipher::Rc4) {
+            // Only the bounds of the one record that was cut tell how far the keystream has gone. It is passed over in place: a
+            // copy would have to run through all of it again.
+            let Some(fragment) = resync.cut_fragment.take().filter(|_| resync.aligned) else { return Placed::Nowhere };
+            opener.skip(fragment as u64);
+            half.seq += 1;
+            return Placed::Here;
+        }
         let mut opener = opener.clone();
         let lost = resync.octets + start as u64;
         let records = 1 + lost / (HEADER_LEN + opener.overhead()) as u64;
-        if cipher == Some(BulkCipher::Rc4) {
-            match resync.cut_fragment {
-                Some(fragment) if resync.aligned => opener.skip(fragment as u64),
-                _ => return Placed::Nowhere,
-            }
-        } else if resync.tail.len() >= MIN_BLOCK && resync.aligned {
+        if resync.tail.len() >= MIN_BLOCK && resync.aligned {
             opener.resume_after(&resync.tail);
         } else if resync.is_followed(end) {
             return Placed::Chained;
@@ -337,6 +358,8 @@ impl Connection {
         context: &mut TlsContext<'_>,
     ) -> bool {
         let Some(negotiation) = &mut self.negotiation else { return false };
+        let Some(left) = budget.checked_sub(KEYS_WORK) else { return false };
+        *budget = left;
         let keys: Vec<(Option<CipherSuite>, EpochKeys, Epoch)> = if !negotiation.server_hello_seen {
             let guesses = negotiation.guessed_keys(direction, &context.keys);
             guesses.into_iter().map(|(suite, keys)| (Some(suite), keys, Epoch::Handshake)).collect()
@@ -412,14 +435,18 @@ impl Connection {
     /// The TCP stream of one direction has ended.
     pub(super) fn close(&mut self, direction: Direction, ts: Timestamp, how: StreamEnd, context: &mut TlsContext<'_>) {
         self.cut(direction, ts, context);
-        self.end_application(direction, ts, how, context);
+        match &mut self.waiting {
+            // What the search found at the end needs a key.
+            Some(waiting) => waiting.parked.push_end(direction, ts, how),
+            None => self.end_application(direction, ts, how, context),
+        }
     }
 
     /// No more octets come: what is left of a record or a search is lost.
     pub(super) fn cut(&mut self, direction: Direction, ts: Timestamp, context: &mut TlsContext<'_>) {
-        let half = &mut self.halves[direction as usize];
-        if let Some(resync) = half.resync.take() {
-            self.resume(direction, ts, resync, true, context);
+        while let Some(resync) = self.halves[direction as usize].resync.take() {
+            let found = self.resume(direction, ts, resync, true, context);
+            self.go_on(direction, ts, found, context);
         }
         let half = &mut self.halves[direction as usize];
         let partial = std::mem::take(&mut half.buffer);
@@ -430,6 +457,12 @@ impl Connection {
         }
         context.shared.recycle(partial);
     }
+}
+
+/// What a search has found: records that begin at `start`.
+pub(super) struct Found {
+    buffer: Vec<u8>,
+    start: usize,
 }
 
 /// Whether a candidate record is one.
@@ -444,6 +477,23 @@ enum Placed {
 impl Placed {
     const fn when(fits: bool) -> Self {
         if fits { Self::Here } else { Self::Nowhere }
+    }
+}
+
+impl Half {
+    /// The octets of work that a search may cost now, of at most `full`: whoever sends chooses how often there is one, so that
+    /// all of a direction's together may cost as much, and then in proportion to what it has carried.
+    pub(super) fn work_left(&self, full: u64) -> u64 {
+        full - self.work_done.saturating_sub(self.earned()).min(full)
+    }
+
+    /// Takes note that of `full` octets of work `left` are left.
+    fn account_for(&mut self, full: u64, left: u64) {
+        self.work_done = self.earned().saturating_add(full.saturating_sub(left));
+    }
+
+    fn earned(&self) -> u64 {
+        self.app_data_octets.saturating_mul(EARNED)
     }
 }
 
@@ -497,6 +547,13 @@ fn is_plain(record: &[u8]) -> bool {
         _ => false,
     }
 }
+
+/// Octets of work that an octet of plaintext earns: a gap in every 100 KB may cost what 100 records of the longest do.
+const EARNED: u64 = 16;
+
+/// What it costs to derive the keys of one epoch, and those of all that a lost ServerHello may lead to, in octets.
+const KEY_WORK: u64 = 8 << 10;
+const KEYS_WORK: u64 = 128 << 10;
 
 /// What a trial costs beside the record's octets, in octets.
 const TRIAL_OVERHEAD: u64 = 256;

@@ -441,3 +441,90 @@ fn noise_is_no_handshake() {
     let (heard, _) = bench.finish();
     assert_eq!(heard.outcome, Some(Outcome::NoHandshake));
 }
+
+/// Whether `work` comes to its end with as little stack as a small thread has.
+fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(256 << 10).spawn(work).unwrap().join().unwrap();
+}
+
+#[test]
+fn records_that_end_and_begin_in_noise_take_no_stack() {
+    // Two records follow each other, then an octet is none: 5,000 times.
+    for record in [&[20, 3, 3, 0, 1, 1][..], &[23, 3, 3, 0, 1, 0]] {
+        let noise = [record, record, &[0xff]].concat().repeat(5_000);
+        on_a_small_stack(move || {
+            let mut bench = Bench::new();
+            bench.send(ClientToServer, &noise);
+            let (_, stats) = bench.finish();
+            assert_eq!(stats.resyncs, 4_999);
+        });
+    }
+}
+
+#[test]
+fn hellos_without_end_leave_nothing_parked() {
+    // Each ServerHello opens both directions again, and each record after it needs another key.
+    let conversation = converse(TLS13);
+    let hellos: Vec<_> = conversation.flights[..2].iter().map(|flight| (flight.direction, &flight.bytes)).collect();
+    let mut bench = Bench::new();
+    for _ in 0..50 {
+        for (direction, octets) in &hellos {
+            bench.send(*direction, octets);
+        }
+    }
+    let (heard, _) = bench.finish();
+    assert_eq!(heard.outcome, Some(Outcome::NoKey));
+    assert!(heard.undecrypted as usize > 40 * hellos[1].1.len() / 2);
+}
+
+#[test]
+fn gaps_while_parked_cost_the_same_however_much_is_parked() {
+    let mut parked = Parked::default();
+    parked.push_gap(ClientToServer, Timestamp::ZERO, 1);
+    for _ in 0..200_000 {
+        parked.push_data(ServerToClient, Timestamp::ZERO, &[0]);
+    }
+    // One by one they would look at all that is parked: 2 * 10^10 items.
+    for _ in 0..100_000 {
+        parked.push_gap(ClientToServer, Timestamp::ZERO, 1);
+    }
+    let (items, _) = parked.into_parts();
+    assert_eq!(items.len(), 200_001);
+    assert!(matches!(items[0].what, What::Gap(100_001)));
+}
+
+#[test]
+fn early_data_beyond_the_cap_is_a_gap() {
+    let profile = Profile { resumption: Resumption::Stored, early_data: true, ..Profile::new(8, TLS13) };
+    let mut peers = Peers::new(profile);
+    peers.converse(&script());
+    let early: Vec<u8> = (0..200u8).collect();
+    let script = [vec![Step::EarlyData(early.clone())], script()].concat();
+    let conversation = peers.converse(&script);
+    assert!(conversation.early_data_accepted);
+    let mut bench = Bench::with(TlsConfig { early_data: 150, ..TlsConfig::default() }, &Store::default());
+    bench.learn(&conversation.keylog);
+    bench.play(&conversation, 1_400);
+    let (heard, _) = bench.finish();
+    assert_eq!((heard.outcome, heard.undecrypted), (Some(Outcome::Partial), 50));
+    let expected = [&early[..150], &conversation.client_plaintext[200..]].concat();
+    assert!(heard.plaintext[0] == expected);
+}
+
+#[test]
+fn a_search_among_records_that_are_none_has_an_end() {
+    // A client random whose keys are known, and then what looks like records, as short as they can be.
+    let conversation = converse(TLS13);
+    let mut bench = Bench::new();
+    bench.learn(&conversation.keylog);
+    bench.send(ClientToServer, &conversation.flights[0].bytes);
+    for _ in 0..100 {
+        bench.send(ClientToServer, &[20, 3, 3, 0, 1, 1, 20, 3, 3, 0, 1, 1, 0xff]);
+        bench.send(ClientToServer, &[23, 3, 3, 0, 1, 0].repeat(200));
+        bench.send(ClientToServer, &[0xff]);
+    }
+    let work = bench.connection.halves[0].work_done;
+    assert!(work <= bench.shared.config.resync_work, "{work}");
+    assert!(bench.connection.halves[0].work_left(bench.shared.config.resync_work) < 1 << 20);
+    bench.finish();
+}
