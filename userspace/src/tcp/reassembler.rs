@@ -560,8 +560,9 @@ impl Reassembler {
         };
         let half = &mut self.halves[lacking.index()];
         match len {
-            // One octet that was acknowledged and nothing after it: rather a FIN that was lost.
-            1 if half.held.is_none() && half.end.is_none() => {
+            // One octet that was acknowledged and nothing after it, unless a RST: rather a FIN that was lost.
+            1 if half.held.is_none() && half.end.is_none_or(|(_, _, how)| how == StreamEnd::Reset) => {
+                self.reset |= half.end.is_some();
                 half.end = Some((half.next, half.next, StreamEnd::Closed));
                 half.force_next(lacking, now, shared, handler);
             }

@@ -535,3 +535,16 @@ fn small_pieces_count_with_what_they_take() {
     }
     assert!(bench.tcp.held_cost() <= 20 * PIECE_COST && bench.shared.stats.gaps_forced > 0);
 }
+
+#[test]
+fn a_fin_lost_before_a_reset_is_no_gap() {
+    let mut bench = Bench::open(100, 200);
+    bench.send(A, 101, 201, "PA", b"bye");
+    // A's FIN is lost; B acknowledges it, and sends what A resets.
+    bench.send(B, 201, 105, "PA", b"late");
+    bench.send(A, 105, 0, "R", b"");
+    bench.wait(bench.shared.config.reorder_window);
+    assert_eq!(bench.take(), r#"A"bye" A. B"late""#);
+    assert!(bench.tcp.is_reset());
+    assert_eq!(bench.shared.stats.gaps, 0);
+}
