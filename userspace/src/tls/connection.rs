@@ -433,7 +433,8 @@ impl Connection {
             }
         }
         self.abandon(context);
-        self.flush_early(true, context);
+        // Nothing may come behind what it came before.
+        self.flush_early(self.halves[Direction::ClientToServer as usize].app_data_octets == 0, context);
         context.with_output(self.info.as_deref(), |out| self.application.finish(now, out));
         context.keys.reader.forget(context.token);
         context.shared.stats.sessions += 1;

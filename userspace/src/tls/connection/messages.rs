@@ -97,18 +97,13 @@ impl Connection {
                 let extensions = EncryptedExtensions::parse(body);
                 self.agree_on(extensions.alpn);
                 self.flush_early(extensions.early_data, context);
-                let client = &mut self.halves[ClientToServer as usize];
-                let early = matches!(
-                    client.protection,
-                    Protection::Sealed(_, Epoch::Early) | Protection::Pending(Epoch::Early)
-                );
-                if early && !extensions.early_data {
-                    client.expect_handshake();
+                if self.is_client_early() && !extensions.early_data {
+                    self.halves[ClientToServer as usize].expect_handshake();
                 }
             }
-            (ClientToServer, H::END_OF_EARLY_DATA) if tls13 => {
+            (ClientToServer, H::END_OF_EARLY_DATA) if tls13 || self.is_client_early() => {
                 self.flush_early(true, context);
-                self.halves[ClientToServer as usize].protection = Protection::Pending(Epoch::Handshake);
+                self.end_early();
             }
             (_, H::FINISHED) if tls13 => {
                 self.halves[direction as usize].protection = Protection::Pending(Epoch::Application);
@@ -217,6 +212,24 @@ impl Connection {
         if let Some(negotiation) = &mut self.negotiation {
             negotiation.transcribe(octets);
         }
+    }
+
+    /// The client's next records are early data, as far as is known.
+    fn is_client_early(&self) -> bool {
+        let client = &self.halves[Direction::ClientToServer as usize];
+        matches!(client.protection, Protection::Sealed(_, Epoch::Early) | Protection::Pending(Epoch::Early))
+    }
+
+    /// The client's early data is over. Without the ServerHello the suite of what follows is not known: it is searched for.
+    pub(super) fn end_early(&mut self) {
+        let hello_seen = self.negotiation.as_mut().is_some_and(|negotiation| {
+            negotiation.early_data_offered = false;
+            negotiation.server_hello_seen
+        });
+        self.halves[Direction::ClientToServer as usize].protection = match hello_seen {
+            true => Protection::Pending(Epoch::Handshake),
+            false => Protection::Plain,
+        };
     }
 
     /// Keeps plaintext of early data until it is known whether the server takes it.

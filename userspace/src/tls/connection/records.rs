@@ -299,6 +299,13 @@ impl Connection {
         if epoch == Epoch::Early && self.negotiation.as_ref().is_some_and(|negotiation| negotiation.server_hello_seen) {
             // The server has refused the early data, or its end was lost.
             half.expect_handshake();
+            self.flush_early(false, context);
+            return self.record(direction, ts, record, context);
+        }
+        if epoch == Epoch::Early && half.proven {
+            // So it has here, and its answer was lost too.
+            self.flush_early(false, context);
+            self.end_early();
             return self.record(direction, ts, record, context);
         }
         if half.passes_over > 0 || epoch == Epoch::Early {

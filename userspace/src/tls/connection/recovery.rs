@@ -289,7 +289,10 @@ impl Connection {
                 let next = if to_handshake { Epoch::Handshake } else { Epoch::Application };
                 Some((negotiation.traffic_keys(direction, to_handshake, &context.keys).ok()?.opener, next))
             }),
-            Epoch::Session => None,
+            // A renegotiation may have come to its ChangeCipherSpec.
+            Epoch::Session => self.negotiation.as_mut().and_then(|negotiation| {
+                Some((negotiation.session_keys(direction, &mut context.keys).ok()?.opener, Epoch::Session))
+            }),
         };
         let Some((mut opener, next)) = next else { return false };
         *budget = budget.saturating_sub(KEY_WORK);
@@ -530,14 +533,15 @@ fn try_open_stateful(
 }
 
 /// Whether a record in the clear may look so.
-fn is_plain(record: &[u8]) -> bool {
+pub(super) fn is_plain(record: &[u8]) -> bool {
     let Some((header, fragment)) = record.split_first_chunk::<HEADER_LEN>() else { return false };
     match (ContentType(header[0]), fragment) {
         (ContentType::CHANGE_CIPHER_SPEC, [1]) | (ContentType::ALERT, [1 | 2, _]) => true,
+        // One octet more and it may be an explicit nonce that counts from 0.
+        (ContentType::HANDSHAKE, [0, 0, 0, 0]) => true,
         (ContentType::HANDSHAKE, [kind, 0, ..]) => matches!(
             HandshakeType(*kind),
-            HandshakeType::HELLO_REQUEST
-                | HandshakeType::CLIENT_HELLO
+            HandshakeType::CLIENT_HELLO
                 | HandshakeType::SERVER_HELLO
                 | HandshakeType::NEW_SESSION_TICKET
                 | HandshakeType::CERTIFICATE

@@ -528,3 +528,53 @@ fn a_search_among_records_that_are_none_has_an_end() {
     assert!(bench.connection.halves[0].work_left(bench.shared.config.resync_work) < 1 << 20);
     bench.finish();
 }
+
+#[test]
+fn what_follows_early_data_opens_without_the_server() {
+    let profile = Profile { resumption: Resumption::Stored, early_data: true, ..Profile::new(9, TLS13) };
+    let mut peers = Peers::new(profile);
+    peers.converse(&script());
+    let conversation = peers.converse(&[vec![Step::EarlyData(b"early request".to_vec())], script()].concat());
+    assert!(conversation.early_data_accepted);
+    let mut bench = Bench::new();
+    bench.learn(&conversation.keylog);
+    for flight in conversation.flights.iter().filter(|flight| flight.direction == ClientToServer) {
+        bench.send(ClientToServer, &flight.bytes);
+    }
+    let (heard, _) = bench.finish();
+    assert!(heard.plaintext[0] == conversation.client_plaintext);
+}
+
+#[test]
+fn refused_early_data_is_not_told_whatever_of_the_server_is_lost() {
+    let profile = Profile { resumption: Resumption::Stored, early_data: true, ..Profile::new(10, TLS13) };
+    let mut peers = Peers::new(profile);
+    peers.converse(&script());
+    peers.forget_sessions();
+    let conversation = peers.converse(&[vec![Step::EarlyData(b"early request".to_vec())], script()].concat());
+    assert!(!conversation.early_data_accepted);
+    let hello = conversation.flights.iter().position(|flight| flight.direction == ServerToClient).unwrap();
+    for lost in [0, 200, usize::MAX] {
+        let mut bench = Bench::new();
+        bench.learn(&conversation.keylog);
+        for (index, flight) in conversation.flights.iter().enumerate() {
+            let kept = if index == hello { lost.min(flight.bytes.len()) } else { flight.bytes.len() };
+            bench.send(flight.direction, &flight.bytes[..kept]);
+            if kept < flight.bytes.len() {
+                bench.lose(flight.direction, flight.bytes.len() - kept);
+            }
+        }
+        let (heard, _) = bench.finish();
+        for direction in [ClientToServer, ServerToClient] {
+            assert!(heard.plaintext[direction as usize] == conversation.plaintext(direction), "{lost} {direction:?}");
+        }
+    }
+}
+
+#[test]
+fn nonces_that_count_from_0_are_no_messages_in_the_clear() {
+    // As GnuTLS and Go send it: the first record after ChangeCipherSpec.
+    let counted = [&[22, 3, 3, 0, 40][..], &[0; 40]].concat();
+    assert!(!recovery::is_plain(&counted));
+    assert!(recovery::is_plain(&[22, 3, 3, 0, 4, 0, 0, 0, 0]));
+}
