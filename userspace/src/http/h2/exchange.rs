@@ -1,5 +1,7 @@
 //! What frames do to streams: heads, bodies, ends, and the way out.
 
+use std::time::Duration;
+
 use super::block::{Block, Filled};
 use super::frame::{ErrorCode, Flags, FrameHeader, StreamId};
 use super::hpack::Field;
@@ -160,10 +162,15 @@ impl State {
         let Some(stream) = self.streams.get(id) else { return };
         let message = stream.message(direction);
         message.last = message.last.max(ts);
-        // A server that needs no more of a request says so when its response is whole (RFC 9113 section 8.1).
-        let in_order = direction == ServerToClient && code == ErrorCode::NO_ERROR && stream.response.done;
-        stream.reset = Some((direction, code));
-        self.close(id, if in_order { Reasons::NONE } else { Reasons::STREAM_RESET }, out);
+        stream.reset.get_or_insert((direction, code));
+        // A server that needs no more of a request says so when its response is whole (RFC 9113 section 8.1). What the
+        // client sent before it heard of that is still under way.
+        if direction == ServerToClient && code == ErrorCode::NO_ERROR && stream.response.done {
+            let until = *stream.lingers_until.get_or_insert(ts.saturating_add(LINGER));
+            self.look_again(until);
+        } else {
+            self.close(id, Reasons::STREAM_RESET, out);
+        }
     }
 
     /// Flags every stream whose message of `direction` has not ended; emits those of which no more is to be waited for.
@@ -200,20 +207,27 @@ impl State {
         }
     }
 
-    /// Announces streams that have gone on for long (server-sent events, long polls, watches).
+    /// Announces streams that have gone on for long (server-sent events, long polls, watches), and ends those that have
+    /// lingered.
     pub(super) fn announce(&mut self, ts: Timestamp, out: &mut Output<'_>) {
         if self.next_announcement.is_none_or(|due| ts < due) {
             return;
         }
         self.next_announcement = None;
+        let mut over = Vec::new();
         for stream in self.streams.iter_mut() {
             let Some(due) = stream.due(out) else { continue };
-            if ts < due {
+            if ts >= due && stream.lingers_until.is_some() {
+                over.push(stream.id);
+            } else if ts < due {
                 self.next_announcement = Some(self.next_announcement.map_or(due, |next| next.min(due)));
             } else if stream.emit(self.emitted, Stage::Open, out) {
                 stream.announced = Some(self.emitted);
                 self.emitted += 1;
             }
+        }
+        for id in over {
+            self.close(id, Reasons::REQUEST_BODY_TRUNCATED, out);
         }
     }
 
@@ -230,8 +244,13 @@ impl State {
             let websocket = websocket::Connection::new(index, Some(id.0), response.last, extensions);
             stream.websocket = Some(Box::new(websocket));
         } else if let Some(due) = stream.due(out) {
-            self.next_announcement = Some(self.next_announcement.map_or(due, |next| next.min(due)));
+            self.look_again(due);
         }
+    }
+
+    /// Sees to it that [`State::announce`] looks at the streams at `due`.
+    fn look_again(&mut self, due: Timestamp) {
+        self.next_announcement = Some(self.next_announcement.map_or(due, |next| next.min(due)));
     }
 
     /// Ends a stream and emits it.
@@ -247,6 +266,8 @@ impl State {
             stream.response.doubt_head();
         }
         let mut reasons = stream.reasons;
+        // Where all that is missing is what the server did not want, nothing went wrong with the connection.
+        let reason = if stream.lingers_until.is_some() { Reasons::REQUEST_BODY_TRUNCATED } else { reason };
         if !stream.is_done() {
             reasons.insert(reason);
         }
@@ -299,3 +320,7 @@ impl State {
         }
     }
 }
+
+/// How long a request that the server needs no more of is waited for: longer than nearly all round trips, so that what was
+/// sent before the client heard of it is counted.
+const LINGER: Duration = Duration::from_secs(1);

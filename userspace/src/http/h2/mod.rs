@@ -16,7 +16,8 @@
 //! - **Joining midway** is the same, for both directions, before the first octet.
 //!
 //! A stream is emitted when both sides have ended it, when it is reset, when its end is lost and the response is whole,
-//! when a limit is met, and when the connection ends. SETTINGS_HEADER_TABLE_SIZE needs no bookkeeping here: an encoder
+//! when a limit is met, and when the connection ends. (Where the server resets it because it needs no more of the request,
+//! what the client has sent already is waited for.) SETTINGS_HEADER_TABLE_SIZE needs no bookkeeping here: an encoder
 //! acts upon it by size updates in its header blocks (RFC 7541 section 4.2), and a table larger than ours is a table of
 //! which we do not know the old end.
 

@@ -196,8 +196,11 @@ impl Stream {
             && (200..300).contains(&self.response.head.status)
     }
 
-    /// When it is to be announced, if it is to be.
+    /// When it is to be announced, or to be ended, if it is to be.
     pub(super) fn due(&self, out: &Output<'_>) -> Option<Timestamp> {
+        if self.lingers_until.is_some() {
+            return self.lingers_until;
+        }
         let goes_on = self.response.headed && self.announced.is_none() && self.websocket.is_none();
         goes_on.then(|| self.response.first.saturating_add(out.config.stream_after))
     }

@@ -52,6 +52,8 @@ pub(super) struct Stream {
     pub(super) pushed: bool,
     /// Who gave the stream up, and why.
     pub(super) reset: Option<(Direction, ErrorCode)>,
+    /// The response is whole and the server needs no more of the request: until then, more of it may come.
+    pub(super) lingers_until: Option<Timestamp>,
     /// What it has become by an extended CONNECT; its transaction is emitted.
     pub(super) websocket: Option<Box<websocket::Connection>>,
     /// The number under which it was emitted while it went on.

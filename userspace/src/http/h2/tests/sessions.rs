@@ -115,15 +115,53 @@ fn a_reset_stream_is_emitted_at_once_and_what_is_still_under_way_is_dropped() {
     assert_eq!(json[0]["network.protocol.version"], "2");
 }
 
+/// RFC 9113 section 8.1: the response is whole, and the server needs no more of the request.
 #[test]
-fn a_server_that_needs_no_more_of_a_request_does_not_make_it_incomplete() {
-    let mut rig = begun();
+fn what_a_client_sends_before_it_hears_that_the_server_needs_no_more_is_counted() {
     let post = &[(":method", "POST"), (":scheme", "https"), (":authority", "a"), (":path", "/up")];
-    rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 4, 1, &block(post)), (FrameType::DATA, 0, 1, b"part")]));
-    rig.data(ServerToClient, &frames(&[(FrameType::HEADERS, 5, 1, &block(&[(":status", "413")]))]));
-    rig.data(ServerToClient, &frames(&[(FrameType::RST_STREAM, 0, 1, &[0; 4])]));
-    let seen = rig.finish();
-    assert!(seen.len() == 1 && seen[0].reasons.is_empty(), "{seen:?}");
+    let answered = |rig: &mut Rig| {
+        let request = [(FrameType::HEADERS, 4, 1, &*block(post)), (FrameType::DATA, 0, 1, b"part".as_slice())];
+        rig.data(ClientToServer, &frames(&request));
+        let answer = block(&[(":status", "413")]);
+        rig.data(
+            ServerToClient,
+            &frames(&[(FrameType::HEADERS, 5, 1, &answer), (FrameType::RST_STREAM, 0, 1, &[0; 4])]),
+        );
+    };
+
+    let mut rig = begun();
+    answered(&mut rig);
+    rig.data(ClientToServer, &frames(&[(FrameType::DATA, 0, 1, b" and"), (FrameType::DATA, 1, 1, b" rest")]));
+    assert_eq!(rig.sink.seen.len(), 1);
+    assert_eq!((rig.sink.seen[0].said.request.body, &*rig.sink.seen[0].reasons), (13, &[][..]));
+
+    let truncated = ["request_body_truncated"];
+    let last_words: [&dyn Fn(&mut Rig); 4] = [
+        &|rig| rig.data(ClientToServer, &frames(&[(FrameType::RST_STREAM, 0, 1, &[0, 0, 0, 8])])),
+        &|rig| rig.end(ServerToClient, StreamEnd::Closed),
+        &|rig| rig.end(ClientToServer, StreamEnd::Reset),
+        // Nothing, for more than a second; then another stream.
+        &|rig| {
+            rig.micros += 1_000_000;
+            rig.data(ClientToServer, &frames(&[(FrameType::HEADERS, 5, 3, &block(GET))]));
+        },
+    ];
+    for (number, last_word) in last_words.into_iter().enumerate() {
+        let mut rig = begun();
+        answered(&mut rig);
+        rig.data(ClientToServer, &frames(&[(FrameType::DATA, 0, 1, b"ly")]));
+        assert_eq!(rig.sink.seen.len(), 0);
+        last_word(&mut rig);
+        assert_eq!(rig.sink.seen.len(), 1, "{number}");
+        assert_eq!((rig.sink.seen[0].said.request.body, &*rig.sink.seen[0].reasons), (6, &truncated[..]), "{number}");
+        rig.data(ClientToServer, &frames(&[(FrameType::DATA, 1, 1, b"late")]));
+        assert_eq!(rig.stats.h2_octets_late, 4);
+        let json = rig.json();
+        assert_eq!(
+            (&json[0]["plaintap.reset.by"], &json[0]["plaintap.reset.code"]),
+            (&"server".into(), &"NO_ERROR".into())
+        );
+    }
 }
 
 #[test]
