@@ -272,7 +272,7 @@ impl Connection {
             }
             Awake::H2(connection) => connection.data(direction, ts, bytes, out),
             Awake::WebSocket(connection) => {
-                connection.data(direction, ts, bytes);
+                connection.data(direction, ts, bytes, out.config.body_limit);
                 Next::Http
             }
         }
@@ -328,7 +328,7 @@ impl Connection {
             Inner::H1(connection) => size_of::<h1::Connection>() + connection.heap(),
             Inner::IdleH1(_) => 0,
             Inner::H2(connection) => size_of::<h2::Connection>() + connection.heap(),
-            Inner::WebSocket(_) => size_of::<websocket::Connection>(),
+            Inner::WebSocket(connection) => size_of::<websocket::Connection>() + connection.footprint(),
         }
     }
 

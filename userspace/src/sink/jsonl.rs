@@ -284,6 +284,9 @@ fn write_websocket(buf: &mut Vec<u8>, websocket: &WebSocket<'_>) {
             json::number(buf, number);
         }
     }
+    let (client, server) = (websocket.client_payload, websocket.server_payload);
+    write_body(buf, "plaintap.websocket.client.content", "plaintap.websocket.client.", client);
+    write_body(buf, "plaintap.websocket.server.content", "plaintap.websocket.server.", server);
     key!(buf, "plaintap.websocket.permessage_deflate");
     json::boolean(buf, websocket.deflate);
     if let Some((direction, code)) = websocket.close {

@@ -50,7 +50,14 @@ impl Kept {
             return;
         }
         let coded = head.headers().get("content-encoding").is_some();
-        let limit = if coded { coded_limit(limit) } else { limit };
+        self.keep(octets, if coded { coded_limit(limit) } else { limit });
+    }
+
+    /// Takes the next octets of something without content coding, as far as `limit` needs them.
+    pub(crate) fn keep(&mut self, octets: &[u8], limit: usize) {
+        if self.truncated {
+            return;
+        }
         let take = octets.len().min(limit.saturating_sub(self.raw.len()));
         self.raw.extend_from_slice(&octets[..take]);
         self.truncated = take < octets.len();
@@ -90,6 +97,18 @@ impl Kept {
         stats.bodies_decoded += 1;
         self.truncated |= !whole;
         self.state = State::Decoded;
+    }
+
+    /// Nothing more comes, and there is no content coding to remove; `undecoded`: because it is not known.
+    pub(crate) fn seal(&mut self, undecoded: bool) {
+        if !self.raw.is_empty() {
+            self.state = if undecoded { State::Undecoded } else { State::Plain };
+        }
+    }
+
+    /// Whether octets that came are not kept, so that none will be that come later.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.truncated
     }
 
     /// What sinks get; `None` where nothing was kept.

@@ -115,18 +115,13 @@ impl State {
         let message = stream.message(direction);
         message.begin(ts);
         message.last = ts;
-        if let Some(websocket) = &mut stream.websocket {
-            websocket.data(direction, ts, octets);
-        }
-        let message = stream.message(direction);
         message.size += octets.len() as u64;
-        if message.headed {
-            message.messages.feed(octets, &message.head);
+        if let Some(websocket) = &mut stream.websocket {
+            websocket.data(direction, ts, octets, body_limit);
         } else {
-            message.messages.lose();
+            stream.message(direction).take_data(octets, body_limit);
         }
-        if body_limit > 0 && message.headed {
-            message.kept.extend(octets, &message.head, body_limit);
+        if body_limit > 0 {
             self.account(id);
         }
         if last && header.flags.has(Flags::END_STREAM) {

@@ -87,7 +87,8 @@ impl Stream {
 
     /// Octets that its messages hold.
     pub(super) fn footprint(&self) -> usize {
-        self.request.footprint() + self.response.footprint()
+        let websocket = self.websocket.as_ref().map_or(0, |websocket| websocket.footprint());
+        self.request.footprint() + self.response.footprint() + websocket
     }
 
     #[cfg(test)]
@@ -156,6 +157,17 @@ impl Stream {
 }
 
 impl Message {
+    /// Takes octets of its body; `limit`: of those kept.
+    pub(super) fn take_data(&mut self, octets: &[u8], limit: usize) {
+        if !self.headed {
+            return self.messages.lose();
+        }
+        self.messages.feed(octets, &self.head);
+        if limit > 0 {
+            self.kept.extend(octets, &self.head, limit);
+        }
+    }
+
     fn reset(&mut self) {
         let (mut head, mut kept) = (std::mem::take(&mut self.head), std::mem::take(&mut self.kept));
         head.reset(KEEP);

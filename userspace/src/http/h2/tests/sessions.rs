@@ -361,6 +361,7 @@ fn an_upgrade_from_http_1_answers_the_request_on_the_first_stream() {
 #[test]
 fn a_websocket_on_a_stream_is_a_transaction_and_a_summary() {
     let mut rig = begun();
+    rig.config.body_limit = 4;
     let connect = &[
         (":method", "CONNECT"),
         (":protocol", "websocket"),
@@ -386,6 +387,8 @@ fn a_websocket_on_a_stream_is_a_transaction_and_a_summary() {
         ("plaintap.flow.stream_id", 1.into()),
         ("plaintap.websocket.client.text_messages", 1.into()),
         ("plaintap.websocket.client.text_octets", 5.into()),
+        ("plaintap.websocket.client.content", "Hell".into()),
+        ("plaintap.websocket.client.truncated", true.into()),
         ("plaintap.websocket.close_by", "server".into()),
         ("plaintap.websocket.close_code", 1_000.into()),
         ("plaintap.websocket.permessage_deflate", true.into()),

@@ -4,9 +4,15 @@
 //! | FIN RSV1-3 opcode | MASK length (7) | length (16 or 64) | masking key (32) | payload |
 //! ```
 //!
-//! One record comes when the connection ends; its upgrade is a transaction of its own, with the same index.
+//! One record comes when the connection ends; its upgrade is a transaction of its own, with the same index. What the messages
+//! say is kept as far as bodies are ([`payload`]).
 
-use super::transaction::Reasons;
+mod payload;
+#[cfg(test)]
+mod tests;
+
+use self::payload::{Mask, Payload};
+use super::transaction::{Body, Reasons};
 use super::{Lost, Output};
 use crate::Timestamp;
 use crate::flow::Direction::{self, ClientToServer, ServerToClient};
@@ -29,6 +35,10 @@ pub struct WebSocket<'a> {
     pub client: Sent,
     /// What the server sent.
     pub server: Sent,
+    /// The client's messages one after the other, compression removed, where bodies are kept.
+    pub client_payload: Option<Body<'a>>,
+    /// The server's.
+    pub server_payload: Option<Body<'a>>,
     /// Who closed it first, and the status code if there was one (RFC 6455 section 7.4).
     pub close: Option<(Direction, Option<u16>)>,
     /// Messages may be compressed (RFC 7692).
@@ -69,9 +79,10 @@ pub(crate) struct Connection {
     reasons: Reasons,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Reader {
     sent: Sent,
+    payload: Payload,
     header: [u8; 14],
     have: u8,
     /// Octets of payload still to come.
@@ -80,10 +91,12 @@ struct Reader {
     opcode: u8,
     /// The data message that fragments are of.
     message: u8,
+    /// It is compressed.
+    compressed: bool,
     /// First octets of a close frame's payload, unmasked.
     code: [u8; 2],
     code_len: u8,
-    mask: [u8; 4],
+    mask: Mask,
     /// Where frames begin is no longer known, or they are none.
     lost: bool,
     closed: bool,
@@ -96,23 +109,26 @@ impl Connection {
             let name = b"permessage-deflate";
             value.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name))
         });
+        let reader = || Reader { payload: Payload::new(deflate), ..Reader::default() };
         Self {
             index,
             stream_id,
             start,
             end: start,
             deflate,
-            readers: Default::default(),
+            readers: [reader(), reader()],
             close: None,
             reasons: Reasons::NONE,
         }
     }
 
-    pub(crate) fn data(&mut self, direction: Direction, ts: Timestamp, octets: &[u8]) {
+    /// Takes octets; at most `limit` of each side's messages are kept.
+    pub(crate) fn data(&mut self, direction: Direction, ts: Timestamp, octets: &[u8], limit: usize) {
         self.end = ts;
         let reader = &mut self.readers[direction as usize];
-        if !reader.take(octets) {
+        if !reader.take(octets, limit) {
             reader.lost = true;
+            reader.payload.cut();
             self.reasons.insert(Reasons::MALFORMED);
         }
         self.note_close(direction);
@@ -124,8 +140,9 @@ impl Connection {
             ClientToServer => Reasons::REQUEST_GAP,
             ServerToClient => Reasons::RESPONSE_GAP,
         });
+        reader.payload.cut();
         match lost {
-            Lost::Exactly(octets) if octets <= reader.left && reader.opcode & 8 == 0 => reader.left -= octets,
+            Lost::Exactly(octets) if octets <= reader.left && reader.opcode & CONTROL == 0 => reader.left -= octets,
             _ => reader.lost = true,
         }
     }
@@ -134,6 +151,9 @@ impl Connection {
         let mut reasons = self.reasons;
         if self.close.is_none() {
             reasons.insert(Reasons::CLOSED_EARLY);
+        }
+        for reader in &mut self.readers {
+            reader.payload.finish(out.stats);
         }
         let [client, server] = &self.readers;
         out.stats.websockets += 1;
@@ -145,10 +165,17 @@ impl Connection {
             end: self.end,
             client: client.sent,
             server: server.sent,
+            client_payload: client.payload.body(),
+            server_payload: server.payload.body(),
             close: self.close,
             deflate: self.deflate,
             reasons,
         });
+    }
+
+    /// Octets of the heap that it holds.
+    pub(crate) fn footprint(&self) -> usize {
+        self.readers.iter().map(|reader| reader.payload.footprint()).sum()
     }
 
     fn note_close(&mut self, direction: Direction) {
@@ -162,32 +189,44 @@ impl Connection {
 
 impl Reader {
     /// Takes octets; says whether they can be frames.
-    fn take(&mut self, mut octets: &[u8]) -> bool {
+    fn take(&mut self, mut octets: &[u8], limit: usize) -> bool {
         while let Some((&first, rest)) = octets.split_first() {
             if self.lost {
                 return true;
             }
             if self.left > 0 {
                 let take = usize::try_from(self.left).map_or(octets.len(), |left| left.min(octets.len()));
-                if self.opcode == CLOSE {
-                    for octet in octets.iter().take(take).take(2 - usize::from(self.code_len)) {
-                        let at = usize::from(self.code_len);
-                        self.code[at] = octet ^ self.mask[at];
-                        self.code_len += 1;
-                    }
-                }
+                let (payload, rest) = octets.split_at(take);
                 self.left -= take as u64;
-                octets = &octets[take..];
+                octets = rest;
+                self.payload(payload, limit);
                 continue;
             }
             self.header[usize::from(self.have)] = first;
             self.have += 1;
             octets = rest;
-            if self.have == self.header_len() && !self.begin() {
+            if self.have == self.header_len() && !self.begin(limit) {
                 return false;
             }
         }
         true
+    }
+
+    /// Takes octets of a frame's payload.
+    fn payload(&mut self, octets: &[u8], limit: usize) {
+        if self.opcode == CLOSE {
+            for octet in octets.iter().take(2 - usize::from(self.code_len)) {
+                let at = usize::from(self.code_len);
+                self.code[at] = octet ^ self.mask.key[at];
+                self.code_len += 1;
+            }
+        } else if self.opcode & CONTROL == 0 && limit > 0 {
+            self.payload.take(octets, self.mask, self.compressed, limit);
+            self.mask.at = self.mask.at.wrapping_add(octets.len()) & 3;
+            if self.left == 0 && self.message == 0 && self.compressed {
+                self.payload.message_ends(limit);
+            }
+        }
     }
 
     /// How long the header is, as far as can be told.
@@ -204,7 +243,7 @@ impl Reader {
     }
 
     /// A header is there; says whether there is such a frame.
-    fn begin(&mut self) -> bool {
+    fn begin(&mut self, limit: usize) -> bool {
         let len = std::mem::take(&mut self.have);
         let (first, fin) = (self.header[0], self.header[0] & 0x80 != 0);
         let compressed = first & 0x40 != 0;
@@ -215,10 +254,10 @@ impl Reader {
             len => u64::from(len),
         };
         self.mask = match self.header[1] & 0x80 {
-            0 => [0; 4],
-            _ => self.header[usize::from(len) - 4..usize::from(len)].try_into().unwrap_or_default(),
+            0 => Mask::default(),
+            _ => Mask::new(&self.header[usize::from(len) - 4..usize::from(len)]),
         };
-        let control = self.opcode & 8 != 0;
+        let control = self.opcode & CONTROL != 0;
         if first & 0x30 != 0 || self.left >> 63 != 0 || control && (!fin || self.left > 125 || compressed) {
             return false;
         }
@@ -228,6 +267,7 @@ impl Reader {
                 self.message = self.opcode;
                 *(if self.opcode == TEXT { &mut self.sent.text } else { &mut self.sent.binary }) += 1;
                 self.sent.compressed += u64::from(compressed);
+                self.compressed = compressed;
             }
             CLOSE => {
                 self.closed = true;
@@ -243,6 +283,9 @@ impl Reader {
             if fin {
                 self.message = 0;
             }
+            if self.left == 0 {
+                self.payload(&[], limit);
+            }
         }
         true
     }
@@ -251,81 +294,8 @@ impl Reader {
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
+/// The bit that control frames have.
+const CONTROL: u8 = 8;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frame(first: u8, payload: &[u8], mask: bool) -> Vec<u8> {
-        let mut octets = vec![first];
-        let masked = if mask { 0x80 } else { 0 };
-        match payload.len() {
-            len @ 0..=125 => octets.push(masked | len as u8),
-            len @ 126..=0xffff => {
-                octets.push(masked | 126);
-                octets.extend_from_slice(&(len as u16).to_be_bytes());
-            }
-            len => {
-                octets.push(masked | 127);
-                octets.extend_from_slice(&(len as u64).to_be_bytes());
-            }
-        }
-        let key = if mask { [0x37, 0xfa, 0x21, 0x3d] } else { [0; 4] };
-        if mask {
-            octets.extend_from_slice(&key);
-        }
-        octets.extend(payload.iter().zip(key.iter().cycle()).map(|(octet, key)| octet ^ key));
-        octets
-    }
-
-    /// RFC 6455 section 5.7: a single-frame masked text "Hello", a fragmented one, a ping, and 256 binary octets.
-    #[test]
-    fn rfc_examples_are_counted_however_they_are_cut() {
-        let octets = [
-            vec![0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58],
-            vec![0x01, 0x03, 0x48, 0x65, 0x6c, 0x80, 0x02, 0x6c, 0x6f],
-            vec![0x89, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f],
-            [&[0x82, 0x7e, 0x01, 0x00][..], &[7; 256]].concat(),
-            [&[0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0][..], &[7; 65_536]].concat(),
-            frame(0x88, &[0x03, 0xe8, b'b', b'y', b'e'], true),
-        ]
-        .concat();
-        for size in [1, 3, 14, 100_000] {
-            let mut connection = Connection::new(0, None, Timestamp::ZERO, Some(b"permessage-deflate; x=1"));
-            for chunk in octets.chunks(size) {
-                connection.data(ClientToServer, Timestamp::ZERO, chunk);
-            }
-            let sent = connection.readers[0].sent;
-            assert_eq!((sent.text, sent.text_octets, sent.binary, sent.binary_octets), (2, 10, 2, 65_792));
-            assert_eq!((sent.pings, sent.pongs, sent.compressed), (1, 0, 0));
-            assert_eq!(connection.close, Some((ClientToServer, Some(1_000))));
-            assert!(connection.deflate && connection.reasons.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_hole_in_a_payload_is_bridged_and_any_other_is_told() {
-        let octets = [frame(0x82, &[1; 200], true), frame(0x81, b"after", true)].concat();
-        let mut connection = Connection::new(0, None, Timestamp::ZERO, None);
-        connection.data(ClientToServer, Timestamp::ZERO, &octets[..50]);
-        connection.gap(ClientToServer, Lost::Exactly(100));
-        connection.data(ClientToServer, Timestamp::ZERO, &octets[150..]);
-        assert_eq!((connection.readers[0].sent.binary, connection.readers[0].sent.text), (1, 1));
-        connection.gap(ClientToServer, Lost::Exactly(1));
-        connection.data(ClientToServer, Timestamp::ZERO, &octets);
-        assert_eq!(connection.readers[0].sent.text, 1);
-        assert!(connection.reasons.contains(Reasons::REQUEST_GAP));
-    }
-
-    #[test]
-    fn what_is_no_frame_is_malformed() {
-        for first in [0x83, 0x91, 0x09, 0x80] {
-            let mut connection = Connection::new(0, None, Timestamp::ZERO, None);
-            connection.data(ServerToClient, Timestamp::ZERO, &frame(first, b"x", false));
-            assert!(connection.reasons.contains(Reasons::MALFORMED), "{first:#x}");
-        }
-    }
-}
