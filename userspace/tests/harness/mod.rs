@@ -14,10 +14,12 @@ mod observe;
 mod read;
 mod table;
 mod traffic;
+mod websocket;
 
 pub(crate) use read::{Reading, read};
 pub(crate) use table::Table;
 pub(crate) use traffic::{Flow, http_differences};
+pub(crate) use websocket::websocket_differences;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -185,5 +187,6 @@ pub(crate) fn case_differences(directory: &Path) -> Vec<String> {
     differences.extend(plain_differences(&expected.plain, &reading));
     differences.extend(digest_differences(&expected.plain, &captures(directory), keys.exists().then_some(&*keys)));
     differences.extend(tls_differences(&expected.tls.expect("expected_tls.tsv"), &reading));
+    differences.extend(websocket_differences(Table::load(&table("expected_websocket.tsv")).as_ref(), &reading));
     differences
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) transactions: Vec<Value>,
+    pub(crate) websockets: Vec<Value>,
     sessions: Vec<Value>,
     status: Option<i32>,
     pub(crate) stderr: String,
@@ -34,9 +35,14 @@ pub(crate) fn read(captures: &[PathBuf], keys: Option<&PathBuf>) -> Reading {
     arguments.extend(["--no-redact".into(), "--sessions".into(), OsString::from(&sessions)]);
     let output = Command::new(env!("CARGO_BIN_EXE_plaintap")).args(&arguments).output().expect("plaintap runs");
 
+    // WebSocket records stand among the transactions.
+    let (websockets, transactions) = records(&output.stdout, &["plaintap.http/1", "plaintap.websocket/1"])
+        .into_iter()
+        .partition(|record| schema(record) == Some("plaintap.websocket/1"));
     let reading = Reading {
-        transactions: records(&output.stdout, "plaintap.http/1"),
-        sessions: std::fs::read(&sessions).map(|text| records(&text, "plaintap.tls/1")).unwrap_or_default(),
+        transactions,
+        websockets,
+        sessions: std::fs::read(&sessions).map(|text| records(&text, &["plaintap.tls/1"])).unwrap_or_default(),
         status: output.status.code(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     };
@@ -90,7 +96,12 @@ pub(crate) fn endpoint(record: &Value, side: &str) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
-fn records(text: &[u8], schema: &str) -> Vec<Value> {
+fn schema(record: &Value) -> Option<&str> {
+    record.get("schema").and_then(Value::as_str)
+}
+
+/// The records in `text`, all of `schemas`.
+fn records(text: &[u8], schemas: &[&str]) -> Vec<Value> {
     text.split(|&octet| octet == b'\n')
         .filter(|line| !line.is_empty())
         .map(|line| {
@@ -98,8 +109,6 @@ fn records(text: &[u8], schema: &str) -> Vec<Value> {
                 .unwrap_or_else(|error| panic!("no JSON: {error}: {}", String::from_utf8_lossy(line)));
             record
         })
-        // WebSocket records stand among the transactions, and the tables have none.
-        .filter(|record| record.get("schema").and_then(Value::as_str) != Some("plaintap.websocket/1"))
-        .inspect(|record| assert_eq!(record.get("schema").and_then(Value::as_str), Some(schema)))
+        .inspect(|record| assert!(schema(record).is_some_and(|schema| schemas.contains(&schema)), "{record}"))
         .collect()
 }

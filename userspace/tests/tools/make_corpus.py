@@ -4,13 +4,14 @@
     make_corpus.py --out DIR [CASE...]     as root; all cases, or those named
     make_corpus.py --list
 
-Each case becomes DIR/CASE/ with capture.pcapng (or .pcap, .pcap.gz, several), keys.log, README.md and the three tables of
+Each case becomes DIR/CASE/ with capture.pcapng (or .pcap, .pcap.gz, several), keys.log, README.md and the tables of
 tshark_expect.py. The programs run in two network namespaces (lab.py) that are removed afterwards. The keys are of connections that
 nobody but these programs ever had. What it takes: deploy/packages.txt.
 """
 
 import argparse
 import gzip
+import importlib.util
 import pathlib
 import random
 import re
@@ -48,6 +49,7 @@ NGINX_SERVER = """server {{
         location = /v1/broken {{ return 500 '{{"error":"database is away"}}'; }}
         location /files/ {{ alias www/; }}
         location /upload {{ client_max_body_size 1m; proxy_pass http://127.0.0.1:8000; }}
+        location /socket {{ proxy_pass http://127.0.0.1:8001; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }}
     }}
 """
 
@@ -55,6 +57,21 @@ NGINX_SERVER = """server {{
 def case(function):
     CASES[function.__name__.replace("_", "-")] = function
     return function
+
+
+def needs(*names):
+    """Programs and Python packages that a case takes and that are not in deploy/packages.txt: without them it is not made."""
+
+    def mark(function):
+        function.needs = names
+        return function
+
+    return mark
+
+
+def lacking(function):
+    names = getattr(function, "needs", ())
+    return [name for name in names if not shutil.which(name) and not importlib.util.find_spec(name)]
 
 
 # --- HTTP/1 inside TLS 1.2: suites, keep-alive, resumption, renegotiation ---------------------------------------------------------
@@ -513,6 +530,43 @@ def http2_clear_upgrade(c):
         c.client("nghttp", "-nu", f"http://{SERVER}/first", f"http://{SERVER}/second")
 
 
+@case
+@needs("chromium")
+def http2_chromium(c):
+    """Chromium and nginx: a page whose parts are asked for at once, uploads, HEAD, DELETE,
+    204, 304."""
+    c.serve(*PEERS, "http-server", 8000, port=8000)
+    c.nginx("listen 443 ssl http2; ssl_protocols TLSv1.3;", "ecdsa")
+    (c.dir / "www/app.html").write_text(APP)
+    with c.capture():
+        c.chromium(f"{SHOP}/files/app.html")
+
+
+@case
+@needs("chromium", "websockets")
+def websocket_chromium(c):
+    """Chromium and nginx with the package websockets behind it: a page that opens a WebSocket, compressed messages both ways."""
+    c.serve(*PEERS, "http-server", 8000, port=8000)
+    c.serve(*PEERS, "websocket-server", 8001, port=8001)
+    c.nginx("listen 443 ssl http2; ssl_protocols TLSv1.3;", "ecdsa")
+    (c.dir / "www/chat.html").write_text(CHAT)
+    with c.capture():
+        c.chromium(f"{SHOP}/files/chat.html")
+
+
+@case
+@needs("websockets")
+def websocket_python(c):
+    """The package websockets with itself, in TLS and in clear, directly and through nginx, with and without permessage-deflate: text,
+    binary, empty and fragmented messages, pings, a close with a reason."""
+    c.serve(*PEERS, "websocket-server", 8001, port=8001)
+    c.serve(*PEERS, "websocket-server", 8443, "ecdsa.pem", "ecdsa.key", port=8443)
+    c.nginx("listen 80; listen 443 ssl;", "ecdsa")
+    with c.capture():
+        c.client(*PEERS, "websocket-client", c.keys, f"ws://{SERVER}/socket", f"wss://{SERVER}/socket", f"ws://{SERVER}:8001/", f"wss://{SERVER}:8443/")
+    c.tls_ports = [8443]
+
+
 # --- What comes before TLS, and what is around it ---------------------------------------------------------------------------------
 
 
@@ -660,6 +714,42 @@ REQUEST = "GET /v1/products HTTP/1.1\r\nHost: shop.example.test\r\n{more}\r\n"
 GET, GET_CLOSE = REQUEST.format(more=""), REQUEST.format(more="Connection: close\r\n")
 GET_10 = "GET / HTTP/1.0\r\n\r\n"
 
+# What a page asks for synchronously comes one after the other, and before the browser leaves.
+APP = """<!DOCTYPE html><html><head><title>app</title><link rel="icon" href="data:,">
+<link rel="stylesheet" href="text.txt"><script src="/v1/products?callback=1"></script></head><body>
+<img src="random.bin?1"><img src="/v1/orders/7"><img src="/nothing.png"><img src="/v1/broken">
+<script>
+function ask(method, path, body, fields) {
+  const request = new XMLHttpRequest();
+  request.open(method, path, false);
+  for (const name in fields || {}) request.setRequestHeader(name, fields[name]);
+  request.send(body);
+  return request;
+}
+ask('POST', '/upload?json', JSON.stringify({product: 2}), {'content-type': 'application/json'});
+ask('POST', '/v1/orders', 'x'.repeat(3000));
+ask('POST', '/files/page.html', 'x'.repeat(4000));
+ask('PUT', '/upload', new Uint8Array(5000));
+ask('HEAD', '/files/page.html');
+const since = ask('GET', '/files/page.html').getResponseHeader('last-modified');
+ask('GET', '/files/page.html', null, {'if-modified-since': since});
+ask('DELETE', '/v1/orders/1');
+ask('GET', '/v1/empty', null, {'x-long': 'y'.repeat(1500), 'authorization': 'Bearer of-nothing'});
+</script></body></html>
+"""
+# The image comes late, and the browser stays for it.
+CHAT = """<!DOCTYPE html><html><head><link rel="icon" href="data:,"></head><body>
+<img src="/upload/late">
+<script>
+const socket = new WebSocket('wss://shop.example.test/socket');
+const messages = ['hello', 'order '.repeat(100), new Uint8Array(300), 'order '.repeat(100), '\u20ac'];
+let at = 0;
+socket.onopen = () => socket.send(messages[at]);
+socket.onmessage = () => ++at < messages.length ? socket.send(messages[at]) : socket.close(4000, 'done');
+socket.onclose = () => document.title = 'closed';
+</script></body></html>
+"""
+
 
 class Case:
     """One capture in the making."""
@@ -709,6 +799,14 @@ class Case:
     def nghttpd(self, *options, port=443):
         certificate = [] if "--no-tls" in options else ["ecdsa.key", "ecdsa.pem"]
         self.serve("nghttpd", "--htdocs=www", *options, port, *certificate, port=port)
+
+    def chromium(self, url):
+        """One page, by a browser that has never been anywhere."""
+        # Root in a namespace: it cannot have its sandbox. Everything that it does of its own accord is off.
+        flags = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
+        flags = [f"--{flag}" for flag in [*flags.split(), "ignore-certificate-errors", "virtual-time-budget=4000", "dump-dom"]]
+        profile = self.dir / f"profile-{self.name}"
+        self.client("chromium", *flags, f"--user-data-dir={profile}", f"--host-resolver-rules=MAP *.example.test {SERVER}", url, keys=self.keys)
 
     def nghttp(self, *words):
         self.client("nghttp", *words, keys=self.keys, preload=True)
@@ -874,6 +972,9 @@ def main():
         with Lab() as lab:
             www(lab.dir)
             for name in args.cases or [name for name in CASES if name != "differential"]:
+                if missing := lacking(CASES[name]):
+                    print(f"{name}: skipped: not installed: {' '.join(missing)}")
+                    continue
                 make(lab, name, args.out, args.seed)
                 print(f"{name}: {len((args.out / name / 'expected.tsv').read_text().splitlines()) - 1} HTTP messages")
     except Unavailable as reason:

@@ -7,6 +7,8 @@
     peers.py pipeline-client HOST PORT       several requests in one write
     peers.py smtp-server PORT CERT KEY       just enough SMTP for STARTTLS
     peers.py smtp-client KEYLOG HOST PORT    smtplib: STARTTLS, then one message
+    peers.py websocket-server PORT [CERT KEY]    the package websockets: echoes messages, pings once
+    peers.py websocket-client KEYLOG URL...      one connection after the other, with and without permessage-deflate
 """
 
 import http.client
@@ -16,6 +18,7 @@ import socket
 import socketserver
 import ssl
 import sys
+import time
 import urllib.parse
 
 
@@ -23,6 +26,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        if self.path.endswith("/late"):
+            time.sleep(1)
         if self.path == "/until-close":
             self.protocol_version = "HTTP/1.0"
             self.send_response(200)
@@ -155,6 +160,37 @@ def smtp_client(keylog, host, port):
     with smtplib.SMTP(host, int(port)) as connection:
         connection.starttls(context=client_context(keylog))
         connection.sendmail("a@example.test", ["b@example.test"], "Subject: hello\r\n\r\nInside of TLS.\r\n")
+
+
+def websocket_server(port, cert=None, key=None):
+    from websockets.sync.server import serve
+
+    def echo(connection):
+        connection.ping(b"still there?").wait()
+        for message in connection:
+            connection.send(message)
+
+    context = None
+    if cert:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+    serve(echo, "0.0.0.0", int(port), ssl=context).serve_forever()
+
+
+def websocket_client(keylog, *urls):
+    from websockets.sync.client import connect
+
+    order = '{"order":42,"items":["lamp","chair","desk"],"note":"%s"}' % ("no hurry " * 20)
+    messages = ["hello", order, order, bytes(range(200)), "", ["in ", "three ", "parts"], "\u20ac" * 20]
+    for url in urls:
+        for compression in "deflate", None:
+            context = client_context(keylog) if url.startswith("wss:") else None
+            with connect(url, ssl=context, compression=compression, proxy=None) as connection:
+                for message in messages:
+                    connection.send(message)
+                    print(len(connection.recv()))
+                connection.ping(b"and you?").wait()
+                connection.close(1000, "that was all")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 
     tshark_expect.py CAPTURE [--keys KEYLOG] --out DIR
 
-writes three tables (tab separated, `-` for nothing, first line the column names):
+writes these tables (tab separated, `-` for nothing, first line the column names):
 
     expected.tsv        one line per HTTP request, response, 1xx, trailer section and push
     expected_plain.tsv  per TLS connection and direction: octets and SHA-256 of the decrypted application data
     expected_tls.tsv    per TLS connection: version, cipher suite and server name of the (last) handshake
+    expected_websocket.tsv  where there are any: per WebSocket connection and direction, messages and octets as sent, close code
 
 Two passes with out-of-order reassembly, bodies left as they were sent (transfer coding removed, content coding not).
 
@@ -35,7 +36,8 @@ HTTP_COLUMNS = (
 ).split()
 PLAIN_COLUMNS = "tcp_stream server_port dir octets sha256 client server".split()
 TLS_COLUMNS = "tcp_stream version cipher sni client server".split()
-CONTENT_LAYERS = "frame ip ipv6 tcp tls http http2"
+WEBSOCKET_COLUMNS = "tcp_stream side text_messages text_octets binary_messages binary_octets pings pongs close_code client server".split()
+CONTENT_LAYERS = "frame ip ipv6 tcp tls http http2 websocket"
 OPTIONS = {
     "tcp.reassemble_out_of_order": "TRUE",
     "tcp.desegment_tcp_streams": "TRUE",
@@ -46,6 +48,7 @@ OPTIONS = {
     "http.decompress_body": "FALSE",
 }
 EARLY_DATA = "42"
+WEBSOCKET_CONTROL = {"9": "pings", "10": "pongs"}
 VERSIONS = {"0x0300": "SSL 3.0", "0x0301": "1.0", "0x0302": "1.1", "0x0303": "1.2", "0x0304": "1.3"}
 
 
@@ -60,7 +63,7 @@ def main():
 
 
 def expect(capture, keys, out, tls_ports=(), exchange=None):
-    """Writes the three tables for `capture` into the directory `out`.
+    """Writes the tables for `capture` into the directory `out`.
 
     `exchange`: the one request and response in it, for a capture that tshark cannot decrypt.
     """
@@ -89,6 +92,8 @@ def expect(capture, keys, out, tls_ports=(), exchange=None):
     write(out / "expected.tsv", HTTP_COLUMNS, rows)
     write(out / "expected_tls.tsv", TLS_COLUMNS, reading.handshakes.values())
     write(out / "expected_plain.tsv", PLAIN_COLUMNS, plain_rows(reading, data))
+    if reading.websockets:
+        write(out / "expected_websocket.tsv", WEBSOCKET_COLUMNS, reading.websockets.values())
 
 
 def run(command):
@@ -107,6 +112,7 @@ class Reading:
         self.handshakes = {}  # tcp stream -> row
         self.servers = {}  # tcp stream -> server's (address, port)
         self.h2 = {}  # (tcp stream, HTTP/2 stream, from the server) -> its request or response row
+        self.websockets = {}  # (tcp stream, from the server) -> row, and which message goes on
         self.early = {}  # tcp stream whose client offered early data -> records of it
         self.accepted = set()  # tcp streams whose server took it
         for packet in ElementTree.fromstring(pdml):
@@ -134,6 +140,8 @@ class Reading:
                 self.h1(proto, frame, stream, source, destination)
             elif name == "http2":
                 self.http2(proto, frame, stream, source, destination)
+            elif name == "websocket":
+                self.websocket(proto, stream, source, destination)
 
     def in_rejected_early_data(self, row):
         stream = row["tcp_stream"]
@@ -226,6 +234,28 @@ class Reading:
                 self.http.append(row)
             if value(part, "http2.flags.end_stream") in ("1", "True") and key in self.h2:
                 self.h2[key]["end"] = 1
+
+
+    def websocket(self, proto, stream, source, destination):
+        from_server = self.servers[stream] == source
+        client, server = (destination, source) if from_server else (source, destination)
+        row = self.websockets.setdefault(
+            (stream, from_server),
+            {**dict.fromkeys(WEBSOCKET_COLUMNS, 0), "tcp_stream": stream, "side": "server" if from_server else "client",
+             "client": endpoint(client), "server": endpoint(server), "close_code": None},
+        )
+        opcode, length = value(proto, "websocket.opcode"), int(value(proto, "websocket.payload_length"))
+        for field in ("payload_length_ext_16", "payload_length_ext_64"):
+            length = int(value(proto, f"websocket.{field}") or length)
+        if opcode in WEBSOCKET_CONTROL:
+            row[WEBSOCKET_CONTROL[opcode]] += 1
+        elif opcode == "8":
+            row["close_code"] = value(proto, "websocket.payload.close.status_code")
+        else:
+            if opcode != "0":
+                row["kind"] = {"1": "text", "2": "binary"}[opcode]
+                row[f"{row['kind']}_messages"] += 1
+            row[f"{row['kind']}_octets"] += length
 
 
 def application_data(command, reading):
