@@ -16,6 +16,8 @@ pub mod config;
 pub mod flow;
 pub mod http;
 pub mod pipeline;
+#[cfg(feature = "live")]
+pub mod runtime;
 pub mod sink;
 pub mod source;
 pub mod stats;
@@ -25,5 +27,7 @@ pub mod testing;
 pub mod time;
 pub mod tls;
 pub mod wire;
+#[cfg(feature = "live")]
+pub mod worker;
 
 pub use time::Timestamp;

@@ -12,6 +12,8 @@ fn main() -> ExitCode {
     let cli::Arguments { command } = cli::Arguments::parse();
     let done = match command {
         cli::Command::Read(arguments) => cli::read::run(&arguments),
+        #[cfg(feature = "live")]
+        cli::Command::Run(arguments) => cli::run::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

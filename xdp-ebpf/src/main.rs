@@ -12,12 +12,13 @@
 use core::hint::black_box;
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, xdp_action};
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_xdp_adjust_meta};
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, XskMap};
 use aya_ebpf::programs::XdpContext;
 use plaintap_xdp_common::{
-    Config, Cursor, Filter, MAX_HEADERS, Reason, Verdict, Walk, classify, counter, maps, worker,
+    Config, Cursor, Filter, MAX_HEADERS, Reason, STAMP, Verdict, Walk, classify, counter, maps, stamp, worker,
 };
 
 #[map]
@@ -60,6 +61,7 @@ fn steer(ctx: &XdpContext) -> u32 {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
         Verdict::Steer => {
+            write_stamp(ctx);
             // SAFETY: the context is the one that the program was called with.
             let queue = unsafe { (*ctx.ctx).rx_queue_index };
             let slot = queue * config.workers + worker(walk.hash, config.workers);
@@ -79,6 +81,18 @@ fn steer(ctx: &XdpContext) -> u32 {
         unsafe { *count += 1 };
     }
     action
+}
+
+/// Writes before the frame when it came. Where the driver has no room there, userspace makes do without.
+#[inline(always)]
+fn write_stamp(ctx: &XdpContext) {
+    // SAFETY: the context is the one that the program was called with. Packet pointers taken before are not used again.
+    let (moved, now) = unsafe { (bpf_xdp_adjust_meta(ctx.ctx, -(STAMP as i32)), bpf_ktime_get_ns()) };
+    let start = ctx.metadata();
+    if moved == 0 && start + STAMP <= ctx.data() {
+        // SAFETY: the metadata, `start..data`, has room for it.
+        unsafe { (start as *mut [u64; 2]).write_unaligned(stamp(now)) };
+    }
 }
 
 /// The packet pointers: `data <= end`.
@@ -146,7 +160,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// None of the helpers that it calls is for programs under the GPL only.
+/// None of the helpers that it calls is for programs under the GPL only (`bpf_ktime_get_ns` was, before Linux 5.8).
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 18] = *b"Apache-2.0 OR MIT\0";

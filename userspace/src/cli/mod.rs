@@ -5,7 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "live")]
+mod feed;
 pub(crate) mod read;
+#[cfg(feature = "live")]
+pub(crate) mod run;
 mod summary;
 
 /// Passive TLS decryption: mirrored frames and session keys in, HTTP transactions out.
@@ -22,6 +26,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Read captures and keys, print HTTP transactions.
     Read(read::Arguments),
+    /// Capture a mirror's interfaces, take keys as they come, print HTTP transactions.
+    #[cfg(feature = "live")]
+    Run(run::Arguments),
 }
 
 /// Why the command ends without having done all: one line for the operator.

@@ -16,7 +16,7 @@ use plaintap_keystore::keylog::{Report, load_keylog, load_keylog_file};
 use plaintap_keystore::{KeySource, Store};
 
 use super::Failure;
-use super::summary::{Outcomes, Summary};
+use super::summary::{Input, Outcomes, Summary};
 
 /// What `plaintap read` takes.
 #[derive(Args, Debug)]
@@ -121,9 +121,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if !arguments.quiet {
         let summary = Summary {
             elapsed: started.elapsed(),
-            octets: source.progress().0,
-            files: arguments.captures.len(),
-            source: *source.stats(),
+            input: Input::Captures {
+                octets: source.progress().0,
+                files: arguments.captures.len(),
+                source: *source.stats(),
+            },
             stats: pipeline.stats(),
             keys: &keys,
             outcomes: sink.counts(),
@@ -170,7 +172,7 @@ fn load_keys_of_captures(captures: &[PathBuf], store: &Store) -> Result<bool, Fa
     Ok(complete)
 }
 
-fn output(path: Option<&Path>) -> Result<Output, Failure> {
+pub(super) fn output(path: Option<&Path>) -> Result<Output, Failure> {
     let Some(path) = path else { return Ok(Output::Standard(io::stdout())) };
     let file =
         File::create(path).map_err(|error| Failure::Usage(format!("cannot write to {}: {error}", path.display())))?;
@@ -179,7 +181,7 @@ fn output(path: Option<&Path>) -> Result<Output, Failure> {
 
 /// Where lines go; the sink writes whole blocks.
 #[derive(Debug)]
-enum Output {
+pub(super) enum Output {
     Standard(io::Stdout),
     File(File),
     Nowhere,

@@ -7,7 +7,11 @@ use std::time::Duration;
 use plaintap::flow::{Direction, FlowContext};
 use plaintap::http::{Transaction, WebSocket};
 use plaintap::sink::{JsonLines, TransactionSink};
+#[cfg(feature = "live")]
+use plaintap::source::af_xdp::{KernelStats, RingStats};
 use plaintap::source::pcap::SourceStats;
+#[cfg(feature = "live")]
+use plaintap::source::steer::{Counts, Verdict};
 use plaintap::stats::Stats;
 use plaintap::tls::{Outcome, Session};
 use plaintap_keystore::keylog::Report;
@@ -64,12 +68,8 @@ impl<W: Write + fmt::Debug, S: Write + fmt::Debug> TransactionSink for Outcomes<
 pub(crate) struct Summary<'a> {
     /// How long it took.
     pub(crate) elapsed: Duration,
-    /// Octets read, before decompression.
-    pub(crate) octets: u64,
-    /// Captures read.
-    pub(crate) files: usize,
-    /// What the captures held.
-    pub(crate) source: SourceStats,
+    /// Where the frames came from.
+    pub(crate) input: Input,
     /// What became of it.
     pub(crate) stats: Stats,
     /// Lines of the key logs.
@@ -78,18 +78,114 @@ pub(crate) struct Summary<'a> {
     pub(crate) outcomes: [u64; Outcome::ALL.len()],
 }
 
+/// Where the frames came from.
+pub(crate) enum Input {
+    /// From files.
+    Captures {
+        /// Octets read, before decompression.
+        octets: u64,
+        /// Captures read.
+        files: usize,
+        /// What the captures held.
+        source: SourceStats,
+    },
+    /// From interfaces.
+    #[cfg(feature = "live")]
+    Live {
+        /// By interface: its name, and frames by what XDP did with them and why.
+        verdicts: Vec<(String, Counts)>,
+        /// What the workers' sockets received.
+        rings: RingStats,
+        /// What the kernel counted at them.
+        kernel: KernelStats,
+        /// Lines that the output was too slow for.
+        lines_dropped: u64,
+    },
+}
+
+impl Input {
+    fn write_head(&self, f: &mut fmt::Formatter<'_>, elapsed: Duration) -> fmt::Result {
+        let seconds = elapsed.as_secs_f64();
+        match self {
+            Self::Captures { octets, files, .. } => {
+                let rate = *octets as f64 / seconds.max(1e-9) / 1e6;
+                let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+                writeln!(f, "read      {files}, {} octets in {seconds:.2} s ({rate:.0} MB/s)", grouped(*octets))
+            }
+            #[cfg(feature = "live")]
+            Self::Live { verdicts, rings, .. } => {
+                writeln!(f, "captured  {} octets in {seconds:.2} s", grouped(rings.octets))?;
+                for (interface, counts) in verdicts {
+                    let of = |verdict| counts.iter().filter(move |count| count.0 == verdict);
+                    let total: u64 = counts.iter().map(|count| count.2).sum();
+                    write!(f, "{interface:<9} {} frames", grouped(total))?;
+                    let named = [(Verdict::Steer, "steered"), (Verdict::Pass, "passed"), (Verdict::Drop, "dropped")];
+                    let mut separator = ": ";
+                    for (verdict, name) in named {
+                        let sum: u64 = of(verdict).map(|count| count.2).sum();
+                        if sum == 0 {
+                            continue;
+                        }
+                        let reasons: Vec<_> =
+                            of(verdict).map(|count| format!("{} {}", count.1.name(), grouped(count.2))).collect();
+                        write!(f, "{separator}{} {name} ({})", grouped(sum), reasons.join(", "))?;
+                        separator = ", ";
+                    }
+                    writeln!(f)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Frames that the pipelines were given.
+    fn frames(&self) -> u64 {
+        match self {
+            Self::Captures { source, .. } => source.frames,
+            #[cfg(feature = "live")]
+            Self::Live { rings, .. } => rings.frames,
+        }
+    }
+
+    /// What was lost before the pipelines, by stage and counter.
+    fn losses(&self) -> Vec<(&'static str, &'static str, u64)> {
+        match self {
+            Self::Captures { source, .. } => source.iter().map(|(name, count)| ("source", name, count)).collect(),
+            #[cfg(feature = "live")]
+            Self::Live { rings, kernel, lines_dropped, .. } => (kernel.iter())
+                .chain(rings.iter().filter(|(name, _)| *name == "descriptors_refused"))
+                .map(|(name, count)| ("ring", name, count))
+                .chain([("output", "lines_dropped", *lines_dropped)])
+                .collect(),
+        }
+    }
+
+    /// Sums before the pipelines that do not come out.
+    fn imbalances(&self) -> Vec<String> {
+        match self {
+            Self::Captures { .. } => Vec::new(),
+            #[cfg(feature = "live")]
+            Self::Live { verdicts, rings, kernel, .. } => {
+                let steered = verdicts.iter().flat_map(|(_, counts)| counts);
+                let steered: u64 = steered.filter(|count| count.0 == Verdict::Steer).map(|count| count.2).sum();
+                let ends = rings.frames + rings.descriptors_refused + kernel.rx_dropped + kernel.rx_ring_full;
+                let broken =
+                    (steered != ends).then(|| format!("steered are {steered}, received or lost at rings {ends}"));
+                broken.into_iter().collect()
+            }
+        }
+    }
+}
+
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { elapsed, octets, files, source, stats, keys, outcomes } = self;
-        let seconds = elapsed.as_secs_f64();
-        let rate = *octets as f64 / seconds.max(1e-9) / 1e6;
-        let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
-        writeln!(f, "read      {files}, {} octets in {seconds:.2} s ({rate:.0} MB/s)", grouped(*octets))?;
+        let Self { elapsed, input, stats, keys, outcomes } = self;
+        input.write_head(f, *elapsed)?;
         let other = stats.wire.frames_in - stats.wire.segments;
         writeln!(
             f,
             "frames    {}: {} with TCP, {} without",
-            grouped(source.frames),
+            grouped(input.frames()),
             grouped(stats.wire.segments),
             grouped(other)
         )?;
@@ -121,14 +217,14 @@ impl fmt::Display for Summary<'_> {
             grouped(http.incomplete)
         )?;
         let mut label = "lost";
-        let of_source = source.iter().map(|(name, count)| ("source", name, count));
+        let of_input = input.losses().into_iter();
         for (stage, name, count) in
-            of_source.chain(stats.iter()).filter(|(stage, name, count)| *count > 0 && is_loss(stage, name))
+            of_input.chain(stats.iter()).filter(|(stage, name, count)| *count > 0 && is_loss(stage, name))
         {
             writeln!(f, "{label:<9} {stage}.{name} {}", grouped(count))?;
             label = "";
         }
-        for imbalance in stats.imbalances() {
+        for imbalance in stats.imbalances().into_iter().chain(input.imbalances()) {
             writeln!(f, "BUG       the accounts do not balance, please report: {imbalance}")?;
         }
         Ok(())
@@ -137,7 +233,7 @@ impl fmt::Display for Summary<'_> {
 
 /// Whether a counter tells of something that is missing in the output, or was not understood.
 fn is_loss(stage: &str, name: &str) -> bool {
-    LOSSES.iter().any(|(of, names)| *of == stage && names.contains(&name))
+    matches!(stage, "ring" | "output") || LOSSES.iter().any(|(of, names)| *of == stage && names.contains(&name))
 }
 
 /// The counters that tell of loss, by stage.

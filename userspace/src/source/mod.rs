@@ -1,5 +1,7 @@
 //! Sources of frames: captures now, AF_XDP rings later.
 
+#[cfg(feature = "live")]
+pub mod af_xdp;
 pub mod pcap;
 pub mod record;
 pub mod steer;

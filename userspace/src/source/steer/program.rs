@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, XskMap};
-use aya::programs::links::LinkError;
+use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use plaintap_xdp_common::{Config, Reason, Verdict, Walk, counter, flags, maps};
@@ -26,6 +26,8 @@ use super::octets;
 pub struct Program {
     ebpf: Ebpf,
     name: &'static str,
+    /// Holds the program on the interface.
+    link: Option<FdLink>,
     config: Config,
     sockets: XskMap<MapData>,
     config_map: Array<MapData, [u32; 4]>,
@@ -35,6 +37,9 @@ pub struct Program {
     networks: LpmTrie<MapData, [u8; 16], u8>,
     locals: HashMap<MapData, [u8; 16], u8>,
 }
+
+/// Frames by what was done with them, and why.
+pub type Counts = Vec<(Verdict, Reason, u64)>;
 
 /// How an interface runs the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +82,8 @@ pub enum SteerError {
         #[source]
         source: Box<ProgramError>,
     },
-    /// The program could not be detached.
-    #[error("cannot detach the XDP program")]
+    /// The kernel has no links for XDP programs.
+    #[error("the kernel cannot bind the XDP program to this process (needs Linux 5.10 or later)")]
     Detach(#[source] LinkError),
 }
 
@@ -95,6 +100,7 @@ impl Program {
         program.load().map_err(|error| SteerError::Refused(Box::new(error)))?;
         Ok(Self {
             name,
+            link: None,
             config: Config::default(),
             sockets: take(&mut ebpf, maps::SOCKETS)?,
             config_map: take(&mut ebpf, maps::CONFIG)?,
@@ -160,25 +166,30 @@ impl Program {
     ///
     /// Errors: there is another program, which is left alone.
     pub fn attach(&mut self, interface: &str) -> Result<Mode, SteerError> {
+        let failed = |source| SteerError::Attach { interface: interface.into(), source: Box::new(source) };
         let program = xdp(&mut self.ebpf, self.name)?;
-        let error = match program.attach(interface, XdpMode::Driver) {
-            Ok(_) => return Ok(Mode::Driver),
-            Err(error) if is(&error, EOPNOTSUPP) => match program.attach(interface, XdpMode::Skb) {
-                Ok(_) => return Ok(Mode::Generic),
-                Err(error) => error,
-            },
-            Err(error) => error,
+        let (attached, mode) = match program.attach(interface, XdpMode::Driver) {
+            Err(error) if is(&error, EOPNOTSUPP) => (program.attach(interface, XdpMode::Skb), Mode::Generic),
+            attached => (attached, Mode::Driver),
         };
-        let interface = interface.into();
-        // EEXIST: a program of the other mode.
-        if is(&error, EBUSY) || is(&error, EEXIST) {
-            return Err(SteerError::Occupied { interface });
-        }
-        Err(SteerError::Attach { interface, source: Box::new(error) })
+        let id = attached.map_err(|error| match error {
+            // EEXIST: a program of the other mode.
+            error if is(&error, EBUSY) || is(&error, EEXIST) => SteerError::Occupied { interface: interface.into() },
+            error => failed(error),
+        })?;
+        // Without a link the program would stay when this process is killed; what is no link is detached again here.
+        let link = program.take_link(id).map_err(failed)?;
+        self.link = Some(link.try_into().map_err(SteerError::Detach)?);
+        Ok(mode)
+    }
+
+    /// Takes the program off the interface: no frame is steered from here on.
+    pub fn detach(&mut self) {
+        self.link = None;
     }
 
     /// Frames so far by verdict and reason, of all processors; those that there were none of are left out.
-    pub fn counters(&self) -> Result<Vec<(Verdict, Reason, u64)>, SteerError> {
+    pub fn counters(&self) -> Result<Counts, SteerError> {
         let mut counts = Vec::new();
         for verdict in [Verdict::Steer, Verdict::Pass, Verdict::Drop] {
             for &reason in Reason::ALL {

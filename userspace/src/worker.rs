@@ -1,0 +1,186 @@
+//! A worker: one thread, its share of every queue, its own pipeline.
+//!
+//! ```text
+//! RX rings --oldest frame first--> Pipeline --> sink
+//!     ^                               |
+//!     '--- fill ring <----------------'  then tick, and when there was nothing: flush, sleep until a frame or a millisecond has come
+//! ```
+//!
+//! The two directions of a flow may come by different queues or interfaces, and rings say nothing of each other. The XDP program
+//! therefore notes when each frame came; the frames of all rings are taken in that order, each when it is so old that none older
+//! can still be on its way (the kernel shows a ring's frames at the end of a batch). Without the note, each ring is emptied in turn.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::Timestamp;
+use crate::pipeline::Pipeline;
+use crate::sink::TransactionSink;
+use crate::source::af_xdp::{KernelStats, Ring, RingStats};
+use crate::source::{Frame, InterfaceId, LinkType};
+use crate::stats::Stats;
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct Worker<S> {
+    /// Its flows.
+    pub pipeline: Pipeline,
+    /// Where its records go.
+    pub sink: S,
+    /// Writes out what `sink` has gathered. Called when there is nothing else to do, and ten times a second.
+    pub flush: fn(&mut S),
+    /// Its ring of every queue, with the interface of the queue.
+    pub rings: Vec<(InterfaceId, Ring)>,
+    /// The processor to run on.
+    pub processor: Option<usize>,
+    /// Set when no more frames come: the worker ends once its rings are empty.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What a worker did.
+#[derive(Clone, Debug)]
+pub struct WorkerReport<S> {
+    /// What became of the frames.
+    pub stats: Stats,
+    /// By ring: interface, frames received, and what the kernel counted.
+    pub rings: Vec<(InterfaceId, RingStats, KernelStats)>,
+    /// The sink, flushed.
+    pub sink: S,
+}
+
+impl<S: TransactionSink> Worker<S> {
+    /// Works until it is told to stop, then ends all flows.
+    pub fn run(mut self) -> WorkerReport<S> {
+        if let Some(processor) = self.processor {
+            let mut processors = CpuSet::new();
+            processors.set(processor);
+            // Where it may not, it runs on any: slower, not wrong.
+            let _ = sched_setaffinity(None, &processors);
+        }
+        let mut now = Clocks::read();
+        let (mut flushed_at, mut busy_at) = (now.real, now.real);
+        loop {
+            // Acquire: pairs with Release in Runtime::stop. What was steered before the flag was set is in the rings by now.
+            let stopping = self.stop.load(Ordering::Acquire);
+            now = Clocks::read().after(now);
+            let pass = self.receive(now);
+            self.pipeline.tick(now.real, &mut self.sink);
+            match pass {
+                Pass::Frames => busy_at = now.real,
+                Pass::Young => thread::yield_now(),
+                Pass::Nothing if stopping => break,
+                Pass::Nothing => {}
+            }
+            let idle = pass == Pass::Nothing;
+            if idle || now.real.saturating_since(flushed_at) >= FLUSH_AFTER {
+                (self.flush)(&mut self.sink);
+                flushed_at = now.real;
+            }
+            if idle {
+                self.wait(now.real.saturating_since(busy_at) < BUSY_FOR);
+            }
+        }
+        let rings = self.rings.iter().map(|(id, ring)| (*id, ring.stats(), ring.kernel_stats().unwrap_or_default()));
+        let rings = rings.collect();
+        self.pipeline.finish(&mut self.sink);
+        (self.flush)(&mut self.sink);
+        WorkerReport { stats: self.pipeline.stats(), rings, sink: self.sink }
+    }
+
+    /// Takes some frames, the oldest of all rings first.
+    fn receive(&mut self, now: Clocks) -> Pass {
+        let Self { pipeline, sink, rings, .. } = self;
+        let hold = if rings.len() > 1 { HOLD } else { 0 };
+        let mut pass = Pass::Nothing;
+        for _ in 0..FRAMES_A_PASS {
+            let oldest = rings.iter_mut().filter_map(|(id, ring)| Some((ring.peek()?, *id, ring)));
+            let Some((came, interface, ring)) = oldest.min_by_key(|(came, ..)| *came) else { break };
+            if came + hold > now.monotonic {
+                if pass == Pass::Nothing {
+                    pass = Pass::Young;
+                }
+                break;
+            }
+            if let Some(mut lease) = ring.take() {
+                pass = Pass::Frames;
+                let ts = now.real_of(came);
+                lease.with(|data| {
+                    let wire_len = data.len() as u32;
+                    pipeline.push(Frame { ts, interface, link: LinkType::ETHERNET, wire_len, data }, sink);
+                });
+            }
+        }
+        for (_, ring) in rings {
+            // Frames that others have given back count too: while they come, this worker does not sleep for long.
+            if ring.refill() {
+                pass = Pass::Frames;
+            }
+        }
+        pass
+    }
+
+    /// Sleeps until a frame is there, but not for long: keys come without one, and other workers give frames back.
+    fn wait(&self, busy: bool) {
+        let mut sockets: Vec<PollFd<'_>> =
+            self.rings.iter().map(|(_, ring)| PollFd::new(ring, PollFlags::IN)).collect();
+        let timeout = Timespec { tv_sec: 0, tv_nsec: if busy { 1_000_000 } else { 10_000_000 } };
+        // An interruption is as good as a frame.
+        let _ = poll(&mut sockets, Some(&timeout));
+    }
+}
+
+/// What a look at the rings came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// There is nothing to do.
+    Nothing,
+    /// There are frames, which may not be taken yet.
+    Young,
+    /// Frames were taken or given back.
+    Frames,
+}
+
+/// The system's two clocks, read together once a pass.
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    /// Nanoseconds of `CLOCK_MONOTONIC`, which the XDP program reads.
+    monotonic: u64,
+    /// `CLOCK_REALTIME`, which records show; never goes back.
+    real: Timestamp,
+}
+
+impl Clocks {
+    fn read() -> Self {
+        let nanos = |clock| {
+            let time = clock_gettime(clock);
+            time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+        };
+        Self { monotonic: nanos(ClockId::Monotonic), real: Timestamp::from_nanos(nanos(ClockId::Realtime)) }
+    }
+
+    fn after(self, before: Self) -> Self {
+        Self { real: self.real.max(before.real), ..self }
+    }
+
+    /// The real time of a monotonic one; now, where that is not known.
+    fn real_of(self, monotonic: u64) -> Timestamp {
+        let age = if monotonic == 0 { 0 } else { self.monotonic.saturating_sub(monotonic) };
+        Timestamp::from_nanos(self.real.as_nanos().saturating_sub(age))
+    }
+}
+
+/// Frames between two looks at the clock and the fill rings.
+const FRAMES_A_PASS: usize = 64;
+/// How old, in nanoseconds, a frame has to be, so that no older one is still to come on another ring: what a driver takes for a batch
+/// of 64, several times over.
+const HOLD: u64 = 200_000;
+/// How long a record may wait in the sink of a worker that is never idle.
+const FLUSH_AFTER: Duration = Duration::from_millis(100);
+/// How long after a frame the next is expected soon.
+const BUSY_FOR: Duration = Duration::from_secs(1);
