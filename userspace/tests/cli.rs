@@ -1,5 +1,7 @@
 //! The command as its users meet it: exit codes, what it says, and what a bad input does not take away.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
