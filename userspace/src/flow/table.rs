@@ -26,13 +26,19 @@ impl FlowKey {
     /// The key of a segment's flow, and which side sent it.
     #[inline]
     pub fn of(tuple: &FiveTuple) -> (Self, Side) {
-        let in_order = match (tuple.src.addr, tuple.dst.addr) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => pack(src, tuple.src.port) <= pack(dst, tuple.dst.port),
-            _ => tuple.src <= tuple.dst,
-        };
-        match in_order {
-            true => (Self { a: tuple.src, b: tuple.dst }, Side::A),
-            false => (Self { a: tuple.dst, b: tuple.src }, Side::B),
+        let FiveTuple { src, dst } = tuple;
+        if let (IpAddr::V4(src_addr), IpAddr::V4(dst_addr)) = (src.addr, dst.addr) {
+            // Made anew from its parts: a copy of a struct that has just been written in parts is slow.
+            let src = Endpoint { addr: IpAddr::V4(src_addr), port: src.port };
+            let dst = Endpoint { addr: IpAddr::V4(dst_addr), port: dst.port };
+            return match pack(src_addr, src.port) <= pack(dst_addr, dst.port) {
+                true => (Self { a: src, b: dst }, Side::A),
+                false => (Self { a: dst, b: src }, Side::B),
+            };
+        }
+        match src <= dst {
+            true => (Self { a: *src, b: *dst }, Side::A),
+            false => (Self { a: *dst, b: *src }, Side::B),
         }
     }
 
