@@ -41,10 +41,7 @@ impl Lab {
                 println!("skipped: no network namespaces here: {made:?}");
                 return None;
             }
-            // Nothing but the test's frames.
-            let quiet = "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6";
-            let done = Command::new("ip").args(["netns", "exec", namespace, "sh", "-c", quiet]).status().unwrap();
-            assert!(done.success());
+            without_ipv6(namespace);
         }
         let (tap, wire) = (&lab.tap, &lab.wire);
         for number in 0..2 {
@@ -160,6 +157,14 @@ impl Drop for Run {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// So that nothing is sent there but what the test sends.
+fn without_ipv6(namespace: &str) {
+    let quiet =
+        "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6";
+    let done = Command::new("ip").args(["netns", "exec", namespace, "sh", "-c", quiet]).status().unwrap();
+    assert!(done.success());
 }
 
 /// Runs a command of plain words; its standard output.
@@ -355,4 +360,148 @@ fn bad_arguments_are_told_in_a_line() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(wanted), "{said}");
     }
+}
+
+const CLIENTS: usize = 20;
+const REQUESTS: usize = 3;
+
+/// nginx in the namespace `wire` and clients in a third one; what passes between them is mirrored, each direction to its own wire.
+struct Site {
+    client: String,
+    nginx: Child,
+}
+
+impl Site {
+    fn new(lab: &Lab) -> Self {
+        let (wire, client) = (&lab.wire, format!("{}-client", lab.wire));
+        run(&format!("ip netns add {client}"));
+        without_ipv6(&client);
+        run(&format!("ip -n {wire} link add s0 type veth peer name c0 netns {client}"));
+        for (namespace, device, address) in [(wire, "s0", "10.9.0.1/24"), (&client, "c0", "10.9.0.2/24")] {
+            run(&format!("ip netns exec {namespace} ethtool -K {device} tx off tso off gso off gro off"));
+            run(&format!("ip -n {namespace} address add {address} dev {device}"));
+            run(&format!("ip -n {namespace} link set {device} up"));
+        }
+        run(&format!("tc -n {wire} qdisc add dev s0 clsact"));
+        for (direction, mirror) in [("ingress", "w0"), ("egress", "w1")] {
+            let matched = "protocol all u32 match u32 0 0 action mirred egress mirror dev";
+            run(&format!("tc -n {wire} filter add dev s0 {direction} {matched} {mirror}"));
+        }
+        let directory = lab.directory.display();
+        run(&format!(
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=shop.test \
+             -keyout {directory}/key.pem -out {directory}/cert.pem"
+        ));
+        let config = format!(
+            "daemon off; user root; pid {directory}/nginx.pid; error_log {directory}/error.log; events {{}} http {{
+                access_log off;
+                server {{
+                    listen 10.9.0.1:443 ssl; ssl_protocols TLSv1.2 TLSv1.3;
+                    ssl_certificate {directory}/cert.pem; ssl_certificate_key {directory}/key.pem;
+                    location / {{ return 200 \"$request_uri\\n\"; }}
+                }}
+            }}"
+        );
+        fs::write(lab.path("nginx.conf"), config).unwrap();
+        let nginx = (Command::new("ip").args(["netns", "exec", wire, "nginx", "-c"]).arg(lab.path("nginx.conf")))
+            .spawn()
+            .unwrap();
+        let site = Self { client, nginx };
+        within(Duration::from_secs(20), "nginx listens", || lab.path("nginx.pid").exists());
+        site
+    }
+
+    /// A client that asks for its pages one after another on one connection.
+    fn visit(&self, lab: &Lab, number: usize) -> Child {
+        let version = if number.is_multiple_of(2) { "1.2" } else { "1.3" };
+        Command::new("ip")
+            .args(["netns", "exec", &self.client, "curl", "-sk", "--http1.1", "--retry-connrefused", "--retry", "5"])
+            .args(["--tlsv1.2", "--tls-max", version])
+            .args((0..REQUESTS).map(|request| format!("https://10.9.0.1/{number}/{request}")))
+            .env("SSLKEYLOGFILE", lab.path(&format!("keys.{number}")))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // Asked, not killed: its worker would outlive it.
+        let _ = kill_process(Pid::from_child(&self.nginx), Signal::TERM);
+        let _ = self.nginx.wait();
+        let _ = Command::new("ip").args(["netns", "delete", &self.client]).output();
+    }
+}
+
+#[test]
+fn every_request_of_real_clients_is_seen_once_though_its_key_comes_late() {
+    let Some(lab) = Lab::new("site", 1) else { return };
+    for program in ["nginx", "curl", "openssl", "tc"] {
+        if Command::new(program).arg("-V").output().is_err() {
+            println!("skipped: needs {program}");
+            return;
+        }
+    }
+    run(&format!("ip -n {} link set lo up", lab.tap));
+    let site = Site::new(&lab);
+    let state = lab.path("state");
+    let running = lab.start(&[
+        "--interface",
+        "m0",
+        "--interface",
+        "m1",
+        "--workers",
+        "2",
+        "--port",
+        "443",
+        "--key-listen",
+        "127.0.0.1:8001",
+        "--key-state",
+        state.to_str().unwrap(),
+    ]);
+    let clients: Vec<_> = (0..CLIENTS).map(|number| site.visit(&lab, number)).collect();
+    let mut keys = String::new();
+    for (number, client) in clients.into_iter().enumerate() {
+        let output = client.wait_with_output().unwrap();
+        let wanted: String = (0..REQUESTS).map(|request| format!("/{number}/{request}\n")).collect();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), wanted, "client {number}");
+        keys += &fs::read_to_string(lab.path(&format!("keys.{number}"))).unwrap();
+    }
+    assert!(fs::read_to_string(lab.path("out.jsonl")).unwrap().is_empty(), "there are no keys yet");
+    // The keys, as an F5 sends them: over TLS, after the handshakes.
+    let mut sender = Command::new("ip")
+        .args(["netns", "exec", &lab.tap, "openssl", "s_client", "-quiet", "-no_ign_eof", "-connect", "127.0.0.1:8001"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    sender.stdin.take().unwrap().write_all(keys.as_bytes()).unwrap();
+    sender.wait().unwrap();
+    let written = || fs::read_to_string(lab.path("out.jsonl")).unwrap();
+    within(Duration::from_secs(30), "all transactions", || written().lines().count() >= CLIENTS * REQUESTS);
+    let summary = running.stop();
+    println!("{summary}");
+
+    let mut seen: BTreeMap<(String, String), u32> = BTreeMap::new();
+    for line in written().lines() {
+        let transaction: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(transaction["http.response.status_code"], 200, "{line}");
+        assert_eq!(transaction["plaintap.complete"], true, "{line}");
+        assert_eq!(transaction["plaintap.key.source"], "irule", "{line}");
+        let text = |name: &str| transaction[name].as_str().unwrap().to_owned();
+        *seen.entry((text("url.path"), text("tls.protocol.version"))).or_default() += 1;
+    }
+    let version = |number: usize| if number.is_multiple_of(2) { "1.2" } else { "1.3" };
+    let wanted: BTreeMap<(String, String), u32> = (0..CLIENTS)
+        .flat_map(|number| (0..REQUESTS).map(move |request| (number, request)))
+        .map(|(number, request)| ((format!("/{number}/{request}"), version(number).to_owned()), 1))
+        .collect();
+    assert_eq!(seen, wanted, "{summary}");
+    // What the NIC gave is what XDP judged.
+    let judged = |name: &str| {
+        let line = summary.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().replace(',', "").parse::<u64>().unwrap()
+    };
+    assert_eq!([judged("m0"), judged("m1")], [lab.received(0), lab.received(1)], "{summary}");
 }
