@@ -7,11 +7,16 @@ demo: ## reads a shipped capture of real HTTPS traffic and shows the transaction
 	cargo build --release --locked --package plaintap
 	@deploy/demo.sh
 
+build: ## the program with live capture: target/release/plaintap
+	@deploy/setup.sh live
+	cargo build --release --locked --package plaintap --features live
+
 test: ## every test, also those against other people's programs (as root: live captures too)
 	@deploy/setup.sh
 	cargo test --workspace --all-features --locked
 
 lint: ## formatting, and every compiler and clippy warning as an error
+	@deploy/setup.sh live
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- --deny warnings
 
@@ -35,4 +40,4 @@ corpus: ## makes the captures of userspace/tests/corpus anew (root; they differ 
 help:
 	@sed -n 's/^\([a-z]*\): ## /make \1\t/p' Makefile
 
-.PHONY: demo test lint bench ebpf fuzz corpus help
+.PHONY: demo build test lint bench ebpf fuzz corpus help

@@ -29,6 +29,14 @@ pub(crate) enum Command {
     /// Capture a mirror's interfaces, take keys as they come, print HTTP transactions.
     #[cfg(feature = "live")]
     Run(run::Arguments),
+    /// Capture live: not in this build.
+    #[cfg(not(feature = "live"))]
+    #[command(hide = true, disable_help_flag = true)]
+    Run {
+        /// Whatever they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 /// Why the command ends without having done all: one line for the operator.

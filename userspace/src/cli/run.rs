@@ -86,6 +86,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             .and_then(|_| register(signal, Arc::clone(&stop)))
             .map_err(|error| Failure::Running(format!("cannot catch signals: {error}")))?;
     }
+    // Nothing that it starts can gain what it has not; nothing is started anyway.
+    rustix::thread::set_no_new_privs(true)
+        .map_err(|error| Failure::Running(format!("cannot renounce privileges: {error}")))?;
     #[expect(clippy::disallowed_methods, reason = "for the summary")]
     let started = Instant::now();
     let (store, clock) = (Store::default(), Clock::start());
