@@ -89,6 +89,8 @@ struct Timers {
     idle: VecDeque<Timer>,
     linger: VecDeque<Timer>,
     key: VecDeque<Timer>,
+    /// No deadlines, but flows in the order in which they began, for those who must make room.
+    begun: VecDeque<Timer>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -317,11 +319,13 @@ fn open(
     let handle = flows.insert(Flow::new(key, seq, segment.ts, segment.interface, segment.outer));
     timers.trim.push_back(Timer { at: now.saturating_add(shared.config.trim_after), flow: handle });
     timers.idle.push_back(Timer { at: now.saturating_add(shared.config.idle_timeout), flow: handle });
+    timers.begun.push_back(Timer { at: now, flow: handle });
     timers.forget_gone(flows);
     handle
 }
 
-/// Makes room: ends a flow that is over, or the one that has been idle for longest as far as the timers tell.
+/// Makes room: ends a flow that is over, or else one that has carried nothing, or else one that has been idle for long. Who
+/// floods the table must not push out those who talk.
 fn evict(
     flows: &mut FlowTable,
     now: Timestamp,
@@ -334,14 +338,35 @@ fn evict(
             return;
         }
     }
-    while let Some(Timer { flow: handle, .. }) = timers.idle.pop_front() {
-        if let Some(flow) = flows.get_mut(handle) {
-            Work { flow, handle, now, shared, timers, sink }.finish(End::Evicted);
-            flows.remove(handle);
-            return;
+    let idle_timeout = shared.config.idle_timeout;
+    let mut second_chances = 0;
+    loop {
+        // Each entry is looked at once.
+        let (Timer { at, flow: handle }, begun) = match timers.begun.pop_front() {
+            Some(timer) => (timer, true),
+            None => match timers.idle.pop_front() {
+                Some(timer) => (timer, false),
+                None => return,
+            },
+        };
+        let Some(flow) = flows.get_mut(handle) else { continue };
+        if begun && !matches!(flow.content, Content::Empty) {
+            continue;
         }
+        // Frames have come since the timer was set: each pays for one more chance.
+        if !begun && flow.last_ts.saturating_add(idle_timeout) > at && second_chances < MAX_SECOND_CHANCES {
+            second_chances += 1;
+            timers.idle.push_back(Timer { at: now.saturating_add(idle_timeout), flow: handle });
+            continue;
+        }
+        Work { flow, handle, now, shared, timers, sink }.finish(End::Evicted);
+        flows.remove(handle);
+        return;
     }
 }
+
+/// Flows that are passed over in the search for one that has been idle: some 100 microseconds.
+const MAX_SECOND_CHANCES: u32 = 1_000;
 
 /// Why a flow ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -601,8 +626,8 @@ fn guess_client(key: &FlowKey) -> Side {
 impl Timers {
     /// Forgets flows that are gone where they are the most of a queue: flows may come and go much faster than their timers.
     fn forget_gone(&mut self, flows: &mut FlowTable) {
-        let Self { blocked, trim, idle, linger, key } = self;
-        for queue in [blocked, trim, idle, linger, key] {
+        let Self { blocked, trim, idle, linger, key, begun } = self;
+        for queue in [blocked, trim, idle, linger, key, begun] {
             if queue.len() > MIN_TIMERS + 2 * flows.len() {
                 queue.retain(|timer| flows.get_mut(timer.flow).is_some());
             }
@@ -611,7 +636,7 @@ impl Timers {
 
     #[inline]
     fn is_any_due(&self, now: Timestamp) -> bool {
-        let Self { blocked, trim, idle, linger, key } = self;
+        let Self { blocked, trim, idle, linger, key, begun: _ } = self;
         [blocked, trim, idle, linger, key].iter().any(|queue| queue.front().is_some_and(|timer| timer.at <= now))
     }
 }
