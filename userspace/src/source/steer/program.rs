@@ -17,6 +17,7 @@ use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use plaintap_xdp_common::{Config, Reason, Verdict, Walk, counter, flags, maps};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::octets;
 
@@ -91,6 +92,8 @@ impl Program {
     /// Loads the program for an interface with `queues` receive queues. With `several_buffers` it takes frames that come in several
     /// buffers (Linux 5.18 or later, and the driver's doing).
     pub fn load(queues: u32, workers: u32, several_buffers: bool) -> Result<Self, SteerError> {
+        // Before Linux 5.11 maps count as locked memory, of which there is little by default. Where it may not, loading says so.
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(maps::SOCKETS, queues.saturating_mul(workers).max(1))
             .load(OBJECT)
