@@ -270,6 +270,9 @@ impl State {
             [(ClientToServer, Reasons::REQUEST_BODY_TRUNCATED), (ServerToClient, Reasons::RESPONSE_BODY_TRUNCATED)]
         {
             let gaps = self.side(direction).gaps;
+            if stream.falls_short(direction) {
+                reasons.insert(truncated);
+            }
             let message = stream.message(direction);
             if message.seen && !message.done && reason != Reasons::NONE {
                 message.kept.cut();

@@ -13,6 +13,7 @@
 
 use super::block::{Block, Filled};
 use super::hpack::{Decoded, Field, HpackError};
+use super::state::gap_reason;
 use super::stream::{Message, Stream};
 use crate::Timestamp;
 use crate::flow::Direction::{self, ClientToServer, ServerToClient};
@@ -194,6 +195,26 @@ impl Stream {
             && self.websocket.is_none()
             && request.octets(request.method) == b"CONNECT"
             && (200..300).contains(&self.response.head.status)
+    }
+
+    /// Whether the message of `direction` has ended, all of it seen, before its body was as long as its head says (RFC 9113
+    /// section 8.1.1).
+    pub(super) fn falls_short(&self, direction: Direction) -> bool {
+        let message = match direction {
+            ClientToServer => &self.request,
+            ServerToClient => &self.response,
+        };
+        let whole =
+            message.headed && message.done && !message.end_lost && !self.reasons.contains(gap_reason(direction));
+        // Answers to HEAD, and 304, say how long another answer would be (RFC 9110 section 8.6).
+        let request = &self.request.head;
+        let bodiless = direction == ServerToClient
+            && (!self.request.headed || request.octets(request.method) == b"HEAD" || self.response.head.status == 304);
+        if !whole || bodiless {
+            return false;
+        }
+        let length = message.head.headers().get("content-length").and_then(|value| std::str::from_utf8(value).ok());
+        length.and_then(|digits| digits.parse::<u64>().ok()).is_some_and(|length| message.size < length)
     }
 
     /// When it is to be announced, or to be ended, if it is to be.

@@ -164,6 +164,31 @@ fn what_a_client_sends_before_it_hears_that_the_server_needs_no_more_is_counted(
     }
 }
 
+/// RFC 9113 section 8.1.1. curl ends a request thus when the server answers before the body has gone.
+#[test]
+fn a_body_that_ends_before_its_length_is_told() {
+    let truncated = [["request_body_truncated"], ["response_body_truncated"]];
+    for (method, status, lengths, bodies, want) in [
+        ("POST", "405", ["9", "2"], ["", "no"], &truncated[0][..]),
+        ("POST", "200", ["2", "9"], ["hi", "par"], &truncated[1][..]),
+        ("POST", "200", ["2", "3"], ["hi", "all"], &[]),
+        ("HEAD", "200", ["0", "9"], ["", ""], &[]),
+        ("GET", "304", ["0", "9"], ["", ""], &[]),
+        ("PUT", "200", ["a", "-1"], ["hi", "all"], &[]),
+    ] {
+        let mut rig = begun();
+        let path = [(":scheme", "https"), (":authority", "a"), (":path", "/")];
+        let request = block(&[&[(":method", method)], &path[..], &[("content-length", lengths[0])]].concat());
+        let response = block(&[(":status", status), ("content-length", lengths[1])]);
+        for (direction, head, body) in [(ClientToServer, request, bodies[0]), (ServerToClient, response, bodies[1])] {
+            let data = (FrameType::DATA, 1, 1, body.as_bytes());
+            rig.data(direction, &frames(&[(FrameType::HEADERS, 4, 1, &*head), data]));
+        }
+        let seen = rig.finish();
+        assert_eq!((seen.len(), &*seen[0].reasons), (1, want), "{method} {status}");
+    }
+}
+
 #[test]
 fn never_indexed_fields_are_redacted() {
     let mut rig = begun();
