@@ -531,6 +531,18 @@ def http2_clear_upgrade(c):
 
 
 @case
+def http2_answered_early(c):
+    """curl and nginx, which answers uploads to what takes none without waiting for them, and resets the stream with NO_ERROR: the body may be
+    under way then, or curl ends it before it has begun."""
+    c.nginx("listen 443 ssl http2; ssl_protocols TLSv1.3;", "ecdsa")
+    (c.dir / "body").write_bytes(b"x" * 1_000)
+    with c.capture():
+        for path in ("/v1/orders", "/files/page.html", "/v1/broken", "/v1/empty"):
+            # curl calls it an error when the answer has no body.
+            c.curl("--http2", "--data-binary", "@body", SHOP + path, check=False)
+
+
+@case
 @needs("chromium")
 def http2_chromium(c):
     """Chromium and nginx: a page whose parts are asked for at once, uploads, HEAD, DELETE,
@@ -689,7 +701,7 @@ def differential(c):
             words = draw.choice([
                 ["/v1/products"], [f"/v1/orders/{number}?q={draw.randint(0, 999)}"], ["/files/random.bin"], ["--compressed", "/files/text.txt"],
                 ["--head", "/files/page.html"], ["/nothing"], ["/v1/empty"], ["-X", "DELETE", "/v1/orders/1"],
-                ["--data-binary", f"@body-{size}", "/upload"], ["-H", "Expect:", "-T", f"body-{size}", "/upload"],
+                ["--data-binary", f"@body-{size}", "/upload"], ["--data-binary", f"@body-{size}", draw.choice(["/v1/orders", "/nothing"])], ["-H", "Expect:", "-T", f"body-{size}", "/upload"],
                 ["-r", "10-5000", "/files/random.bin"],
             ])
             yield [*words[:-1], "https://shop.example.test" + words[-1]]

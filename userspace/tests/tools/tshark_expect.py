@@ -115,7 +115,9 @@ class Reading:
         self.websockets = {}  # (tcp stream, from the server) -> row, and which message goes on
         self.early = {}  # tcp stream whose client offered early data -> records of it
         self.accepted = set()  # tcp streams whose server took it
-        for packet in ElementTree.fromstring(pdml):
+        # tshark writes form fields as they come, whatever octets they are.
+        text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "?", pdml.decode(errors="replace"))
+        for packet in ElementTree.fromstring(text):
             self.packet(packet)
 
     def packet(self, packet):
