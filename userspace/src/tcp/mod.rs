@@ -1,11 +1,17 @@
 //! TCP: segments in, ordered streams out.
 
 pub mod fuzz;
+mod half;
+mod held;
 mod reassembler;
 mod seq;
+mod shared;
+mod side;
 
-pub use reassembler::{Reassembler, Side, StreamHandler, TcpConfig, TcpShared, TcpStats};
+pub use reassembler::Reassembler;
 pub use seq::SeqNumber;
+pub use shared::{TcpConfig, TcpShared, TcpStats};
+pub use side::{Side, StreamHandler};
 
 /// The flag octet of a TCP header (RFC 9293 section 3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
