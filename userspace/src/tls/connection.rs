@@ -555,11 +555,13 @@ impl Connection {
                 What::End(how) => self.end(item.direction, item.ts, how, context),
             }
         }
-        if let Some(waiting) = &mut self.waiting
-            && (waiting.direction, waiting.wrong_key) == (direction, wrong_key)
-        {
-            // The same key is still missing: the wait is as old as before.
-            waiting.since = since;
+        if let Some(waiting) = &mut self.waiting {
+            // What waits again has been counted before.
+            context.shared.stats.octets_parked -= waiting.parked.octets.len() as u64;
+            if (waiting.direction, waiting.wrong_key) == (direction, wrong_key) {
+                // The same key is still missing: the wait is as old as before.
+                waiting.since = since;
+            }
         }
     }
 

@@ -14,7 +14,7 @@ pub(super) struct Parked {
     /// Where each direction's last item stands.
     last: [Option<usize>; 2],
     /// The octets of all `Data` items, in order.
-    octets: Vec<u8>,
+    pub(super) octets: Vec<u8>,
 }
 
 /// One thing that happened while the connection waited.
