@@ -70,6 +70,8 @@ impl Content {
             Self::Clear(Application::Http(_)) => self.clear(side, client, ts, octets, context),
             Self::Clear(_) => match looks(octets) {
                 Looks::Tls(Some(_)) => self.begin_tls(side, client, ts, octets, context),
+                // The beginning of a hello, perhaps: some senders give its record's header a segment of its own.
+                Looks::NeedMore if octets.first() == Some(&ContentType::HANDSHAKE.0) => self.keep(side, ts, octets),
                 _ => self.clear(side, client, ts, octets, context),
             },
             Self::Empty => self.recognise(side, client, ts, octets, context),

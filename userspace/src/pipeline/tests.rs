@@ -1,12 +1,15 @@
+use std::time::Duration;
+
 use plaintap_keystore::Store;
+use plaintap_keystore::keylog::load_keylog;
 
 use super::*;
 use crate::flow::Direction;
 use crate::http::{Reasons, Transaction};
 use crate::testing::collect::Collector;
-use crate::testing::net::{Ending, Path};
-use crate::testing::session::Conversation;
-use crate::tls::Session;
+use crate::testing::net::{Ending, Path, Segments};
+use crate::testing::session::{Conversation, Peers, Profile, Step};
+use crate::tls::{CipherSuite, Session};
 
 #[derive(Debug)]
 struct Nowhere;
@@ -88,4 +91,65 @@ fn who_has_been_idle_longest_makes_room() {
     assert!(stats.flow.flows_evicted > 500);
     assert!(sink.transactions.iter().all(|transaction| transaction.reasons == Reasons::default()));
     assert_eq!(sink.transactions.len(), 2 * 50);
+}
+
+/// What each side says before TLS.
+type Preamble = Vec<(Direction, &'static [u8])>;
+
+#[test]
+fn tls_is_found_behind_what_asks_for_it() {
+    use Direction::{ClientToServer, ServerToClient};
+    // CONNECT, SOCKS 5 (RFC 1928), PostgreSQL's SSLRequest, LDAP's StartTLS (RFC 4511 section 4.14), FTP (RFC 4217).
+    let ldap = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
+    let before: [(&str, Preamble); 6] = [
+        (
+            "CONNECT",
+            vec![
+                (ClientToServer, b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"),
+                (ServerToClient, b"HTTP/1.1 200 Connection established\r\n\r\n"),
+            ],
+        ),
+        (
+            "SOCKS",
+            vec![
+                (ClientToServer, b"\x05\x01\0"),
+                (ServerToClient, b"\x05\0"),
+                (ClientToServer, b"\x05\x01\0\x01\x0a\0\0\x01\x01\xbb"),
+                (ServerToClient, b"\x05\0\0\x01\x0a\0\0\x01\x01\xbb"),
+            ],
+        ),
+        ("PostgreSQL", vec![(ClientToServer, b"\0\0\0\x08\x04\xd2\x16\x2f"), (ServerToClient, b"S")]),
+        ("LDAP", vec![(ClientToServer, ldap), (ServerToClient, b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\0\x04\0\x04\0")]),
+        (
+            "FTP",
+            vec![
+                (ServerToClient, b"220 ready\r\n"),
+                (ClientToServer, b"AUTH TLS\r\n"),
+                (ServerToClient, b"234 go on\r\n"),
+            ],
+        ),
+        ("nothing", vec![]),
+    ];
+    let request = b"GET /inside HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
+    let script = [Step::Send(ClientToServer, request), Step::Send(ServerToClient, b"HTTP/1.1 204 x\r\n\r\n".to_vec())];
+    for (name, before) in before {
+        for mss in [1, 3, 5, 1_400] {
+            let mut talk = Peers::new(Profile::new(1, CipherSuite(0x1301))).converse(&script);
+            let clear = Conversation::in_clear(before.iter().map(|(direction, octets)| (*direction, octets.to_vec())));
+            talk.flights.splice(0..0, clear.flights);
+            let store = Store::default();
+            load_keylog(&store, talk.keylog.as_bytes(), KeySource::File, Duration::ZERO);
+            let mut pipeline = Pipeline::new(Config::default(), &store).unwrap();
+            let mut sink = Collector::default();
+            for mut frame in talk.trace(&Path { segments: Segments::Mss(mss), ..Path::numbered(1) }).into_frames() {
+                pipeline.push(frame.lend(), &mut sink);
+            }
+            pipeline.finish(&mut sink);
+            let inside = sink.transactions.iter().filter(|transaction| {
+                transaction.suite.is_some()
+                    && transaction.request.as_ref().is_some_and(|request| request.path == "/inside")
+            });
+            assert_eq!(inside.count(), 1, "{name}, segments of {mss}: {:?}", sink.transactions);
+        }
+    }
 }

@@ -241,6 +241,8 @@ pub(in super::super) fn may_begin_message(bytes: &[u8]) -> bool {
     }
     let method = bytes.iter().position(|octet| !is_token(*octet)).unwrap_or(bytes.len());
     let rest = &bytes[method..];
+    // The line's end may have come by half.
+    let rest = rest.strip_suffix(b"\r").unwrap_or(rest);
     method <= MAX_METHOD
         && bytes.len() <= MAX_PROBE
         && matches!(rest.first(), None | Some(b' '))
