@@ -111,6 +111,39 @@ fn agreed_on_http2(out: &Output<'_>) -> bool {
     out.flow.tls.is_some_and(|tls| tls.alpn.as_deref() == Some("h2"))
 }
 
-/// Octets after which a stream that still cannot be told is taken for something else: longer than any method with its target's
-/// start, or the HTTP/2 preface.
-const MAX_SHORT: usize = 64;
+/// Octets after which a stream that still cannot be told is taken for something else: as long as [`http::probe`] waits for the
+/// end of a request line.
+const MAX_SHORT: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{Endpoint, FlowContext};
+    use crate::http::{HttpConfig, HttpStats};
+    use crate::testing::collect::Collector;
+    use crate::wire::Outer;
+
+    #[test]
+    fn a_long_request_line_may_come_in_pieces() {
+        let end = |port| Endpoint { addr: [10, 0, 0, 1].into(), port };
+        let flow = FlowContext {
+            client: end(40_000),
+            server: end(3_128),
+            id: 1,
+            interface: None,
+            outer: &Outer::NONE,
+            tls: None,
+            f5: None,
+            midstream: false,
+        };
+        let (mut stats, config, mut sink) = (HttpStats::default(), HttpConfig::default(), Collector::default());
+        let mut out = Output { flow: &flow, sink: &mut sink, stats: &mut stats, config: &config };
+        let request = format!("GET http://a.test/{} HTTP/1.1\r\nhost: a.test\r\n\r\n", "x".repeat(3_000));
+        let mut application = Application::default();
+        for piece in request.as_bytes().chunks(700) {
+            application.data(Direction::ClientToServer, Timestamp::ZERO, piece, &mut out);
+        }
+        assert!(matches!(application, Application::Http(_)));
+        assert_eq!(stats.requests, 1);
+    }
+}
