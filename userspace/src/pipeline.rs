@@ -623,6 +623,14 @@ fn guess_client(key: &FlowKey) -> Side {
     if key.a.port >= key.b.port { Side::A } else { Side::B }
 }
 
+impl Timer {
+    /// The end of time never comes: a capture may say that it has, and each timer set then would be due at once, for ever.
+    #[inline]
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.at <= now && self.at < Timestamp::MAX
+    }
+}
+
 impl Timers {
     /// Forgets flows that are gone where they are the most of a queue: flows may come and go much faster than their timers.
     fn forget_gone(&mut self, flows: &mut FlowTable) {
@@ -637,7 +645,7 @@ impl Timers {
     #[inline]
     fn is_any_due(&self, now: Timestamp) -> bool {
         let Self { blocked, trim, idle, linger, key, begun: _ } = self;
-        [blocked, trim, idle, linger, key].iter().any(|queue| queue.front().is_some_and(|timer| timer.at <= now))
+        [blocked, trim, idle, linger, key].iter().any(|queue| queue.front().is_some_and(|timer| timer.is_due(now)))
     }
 }
 
@@ -646,7 +654,7 @@ const MIN_TIMERS: usize = 4_096;
 
 /// The first timer of a queue, if its time has come.
 fn due(queue: &mut VecDeque<Timer>, now: Timestamp) -> Option<FlowHandle> {
-    queue.pop_front_if(|timer| timer.at <= now).map(|timer| timer.flow)
+    queue.pop_front_if(|timer| timer.is_due(now)).map(|timer| timer.flow)
 }
 
 #[cfg(test)]

@@ -43,6 +43,23 @@ fn flows_that_come_and_go_leave_no_timers() {
     assert_eq!((pipeline.flow_count(), pipeline.stats().flow.flows_reset), (0, 20_000));
 }
 
+#[test]
+fn the_end_of_time_is_no_end_to_a_push() {
+    let mut pipeline = Pipeline::new(Config::default(), &Store::default()).unwrap();
+    let mut sink = Collector::default();
+    let talk = Conversation::in_clear([
+        (Direction::ClientToServer, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+        (Direction::ServerToClient, b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()),
+    ]);
+    for mut frame in talk.trace(&Path::numbered(1)).into_frames() {
+        frame.ts = Timestamp::MAX;
+        pipeline.push(frame.lend(), &mut sink);
+    }
+    pipeline.finish(&mut sink);
+    assert_eq!(pipeline.stats().http.paired, 1);
+    assert_eq!(pipeline.stats().imbalances(), Vec::<String>::new());
+}
+
 /// Connections that go on while `flood` connections begin between any two of their frames, with `frames` frames each.
 fn talk_in_a_flood(flood: u32, frames: usize) -> (Collector, Stats) {
     let mut config = Config::default();

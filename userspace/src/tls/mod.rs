@@ -16,15 +16,17 @@ mod pending;
 pub mod record;
 mod resync;
 mod session;
+mod shared;
 #[cfg(test)]
 mod testing;
 
 pub use cipher::{DirectionKeys, Opened, Opener};
 pub use cipher_suite::{CipherSuite, SuiteParams};
-pub use connection::{Connection, Keys, TlsConfig, TlsContext, TlsShared, TlsStats};
+pub use connection::Connection;
 pub use error::TlsError;
 pub use record::ContentType;
 pub use session::{Outcome, Session};
+pub use shared::{Keys, TlsConfig, TlsContext, TlsShared, TlsStats};
 
 /// What a transaction says of its TLS session.
 #[derive(Clone, Debug)]

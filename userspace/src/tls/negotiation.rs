@@ -6,9 +6,8 @@ use ring::digest;
 use super::cipher::{Digest, Opener};
 use super::handshake::{ClientHello, ServerHello};
 use super::key_schedule::{self, MasterSecret, TranscriptHash};
-use super::{CipherSuite, ProtocolVersion, SuiteParams};
+use super::{CipherSuite, Keys, ProtocolVersion, SuiteParams};
 use crate::flow::Direction;
-use crate::tls::connection::Keys;
 
 /// One handshake, from its ClientHello on.
 #[derive(Debug)]

@@ -8,7 +8,10 @@ use plaintap_keystore::{KeySource, Reader, Store};
 use super::*;
 use crate::flow::Endpoint;
 use crate::http::Transaction;
+use crate::http::{HttpConfig, HttpStats};
+use crate::sink::TransactionSink;
 use crate::testing::session::{Conversation, Peers, Profile, Resumption, Step};
+use crate::tls::{Keys, TlsConfig};
 use crate::wire::Outer;
 
 use Direction::{ClientToServer, ServerToClient};
