@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
+use plaintap::Timestamp;
 use plaintap::config::Config;
 use plaintap::http::Transaction;
 use plaintap::pipeline::Pipeline;
 use plaintap::sink::TransactionSink;
 use plaintap::testing::Rng;
 use plaintap::testing::allocations::{Allocations, Counting};
-use plaintap::testing::net::{Path, Trace};
+use plaintap::testing::net::{Ending, Path, Trace};
 use plaintap::testing::session::{Conversation, Peers, Profile};
 use plaintap::testing::stream::Dialogue;
 use plaintap::tls::{CipherSuite, Session};
@@ -111,4 +112,42 @@ fn small_transactions_on_one_connection_allocate_nothing() {
         assert_eq!((totals.transactions, totals.whole), (1_000, 1_000), "{suite:#x}");
         assert_eq!(calls, 0, "{suite:#x}");
     }
+}
+
+/// What `plaintap-bench memory` measures with more flows. Here fewer share the fixed cost of the table, so it is left out: the
+/// first half of the flows pay for it.
+#[test]
+fn an_idle_https_flow_takes_a_kibibyte_at_most() {
+    const FLOWS: u32 = 2_048;
+    let store = Store::new(StoreConfig::default());
+    let mut pipeline = Pipeline::new(Config::default(), &store).unwrap();
+    let mut totals = Totals::default();
+    let script = &Dialogue::small(1, 100, 100).script()[..2]; // without the ending
+    let mut now = Timestamp::ZERO;
+    let mut held = [0; 2];
+    for (half, held) in (0..).zip(&mut held) {
+        for number in 0..FLOWS / 2 {
+            let number = half * (FLOWS / 2) + number;
+            let conversation = Peers::new(Profile::new(u64::from(number), CipherSuite(0x1301))).converse(script);
+            let mut path = Path { ending: Ending::Open, ..Path::numbered(number) };
+            path.start = path.start.saturating_add(Duration::from_micros(10) * number + Duration::from_secs(20) * half);
+            let mut frames = conversation.trace(&path).into_frames();
+            now = now.max(frames.last().unwrap().ts);
+            load_keylog(&store, conversation.keylog.as_bytes(), KeySource::File, Duration::ZERO);
+            let before = Allocations::so_far();
+            for frame in &mut frames {
+                pipeline.push(frame.lend(), &mut totals);
+            }
+            *held += Allocations::so_far().since(before).live_bytes;
+        }
+        let before = Allocations::so_far();
+        for second in 1..=6 {
+            pipeline.tick(now.saturating_add(Duration::from_secs(second)), &mut totals);
+        }
+        *held += Allocations::so_far().since(before).live_bytes;
+    }
+    assert_eq!(totals.whole, FLOWS as usize);
+    assert_eq!(pipeline.flow_count(), FLOWS as usize);
+    let each = held[1] / i64::from(FLOWS / 2);
+    assert!((300..=1_024).contains(&each), "{each} octets");
 }
