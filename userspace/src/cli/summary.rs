@@ -241,8 +241,9 @@ impl fmt::Display for Summary<'_> {
 /// Whether a counter tells of something that is missing in the output, or was not understood: all do that are not known to be
 /// ordinary, so that a new one is shown until somebody says what it is.
 fn is_loss(stage: &str, name: &str) -> bool {
-    !(stage == "wire" && OTHER_FRAMES.contains(&name))
-        && !ORDINARY.iter().any(|(of, names)| *of == stage && names.contains(&name))
+    let ordinary = ORDINARY.iter().any(|(of, names)| *of == stage && names.contains(&name));
+    let other_frame = stage == "wire" && OTHER_FRAMES.contains(&name);
+    !ordinary && !other_frame
 }
 
 /// Frames that carry no TCP and are none the worse for it; shown by kind.
