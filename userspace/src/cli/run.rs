@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use plaintap::config::Config;
-use plaintap::runtime::{Runtime, RuntimeConfig, RuntimeReport};
+use plaintap::runtime::{Filters, Runtime, RuntimeConfig, RuntimeReport, Setup};
 use plaintap::sink::JsonLines;
 use plaintap::source::af_xdp::{KernelStats, RingStats};
 use plaintap::source::steer::Mode;
@@ -86,6 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             .and_then(|_| register(signal, Arc::clone(&stop)))
             .map_err(|error| Failure::Running(format!("cannot catch signals: {error}")))?;
     }
+    let setup = Setup::open(config(arguments)).map_err(|error| usage(&error))?;
     // Nothing that it starts can gain what it has not; nothing is started anyway.
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| Failure::Running(format!("cannot renounce privileges: {error}")))?;
@@ -102,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sink = || Outcomes::new(JsonLines::with_sessions(scribe.feed(Kind::Transactions), scribe.feed(Kind::Sessions)));
     // A feed takes all that it is given; what fails is the thread behind it.
     let flush = |sink: &mut Outcomes<Feed, Feed>| drop(sink.flush());
-    let runtime = Runtime::start(&config(arguments), &store, sink, flush).map_err(|error| usage(&error))?;
+    let runtime = setup.start(&store, sink, flush).map_err(|error| usage(&error))?;
     if !arguments.quiet {
         say_what_runs(&runtime, intake.as_ref());
     }
@@ -158,10 +159,12 @@ fn config(arguments: &Arguments) -> RuntimeConfig {
         workers,
         // With more workers than processors the kernel divides better.
         pin: workers as usize <= processors,
-        ports: arguments.ports.clone(),
-        vlans: arguments.vlans.clone(),
-        networks: arguments.networks.clone(),
-        drop_others: arguments.drop_others,
+        filters: Filters {
+            ports: arguments.ports.clone(),
+            vlans: arguments.vlans.clone(),
+            networks: arguments.networks.clone(),
+            drop_others: arguments.drop_others,
+        },
         hash_addresses: arguments.hash_addresses,
         pipeline,
         ..RuntimeConfig::default()
