@@ -1,0 +1,197 @@
+//! Namespaces, veth pairs between them, and a `plaintap run` within.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::corpus::normalized;
+
+pub(crate) const PLAINTAP: &str = env!("CARGO_BIN_EXE_plaintap");
+
+/// Two namespaces, `tap` with interfaces `m0`, `m1` that plaintap listens on, and `wire` with their other ends `w0`, `w1`.
+pub(crate) struct Lab {
+    pub(crate) tap: String,
+    pub(crate) wire: String,
+    pub(crate) directory: PathBuf,
+}
+
+impl Lab {
+    /// `None`, with the reason printed, where it cannot be made.
+    pub(crate) fn new(name: &str, queues: u32) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root");
+            return None;
+        }
+        let id = format!("{}-{name}", std::process::id());
+        let directory = std::env::temp_dir().join(format!("plaintap-live-{id}"));
+        fs::create_dir_all(&directory).unwrap();
+        let lab = Self { tap: format!("ptap-{id}"), wire: format!("pwire-{id}"), directory };
+        for namespace in [&lab.tap, &lab.wire] {
+            let made = Command::new("ip").args(["netns", "add", namespace]).output();
+            if !made.as_ref().is_ok_and(|output| output.status.success()) {
+                println!("skipped: no network namespaces here: {made:?}");
+                return None;
+            }
+            without_ipv6(namespace);
+        }
+        let (tap, wire) = (&lab.tap, &lab.wire);
+        for number in 0..2 {
+            let of = format!("numrxqueues {queues} numtxqueues {queues} mtu 1700");
+            run(&format!("ip -n {tap} link add m{number} {of} type veth peer name w{number} netns {wire} {of}"));
+            run(&format!(
+                "ip netns exec {tap} ethtool -K m{number} tx off tso off gso off gro off rxvlan off txvlan off"
+            ));
+            run(&format!(
+                "ip netns exec {wire} ethtool -K w{number} tx off tso off gso off gro off rxvlan off txvlan off"
+            ));
+            run(&format!("ip -n {tap} link set m{number} up"));
+            run(&format!("ip -n {wire} link set w{number} up"));
+        }
+        Some(lab)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Starts `plaintap run` and waits until it captures.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Run {
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", &self.tap, PLAINTAP, "run", "--out"])
+            .arg(self.path("out.jsonl"))
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        let interfaces = arguments.iter().filter(|argument| **argument == "--interface").count();
+        while said.matches("capturing on").count() < interfaces {
+            assert_ne!(lines.read_line(&mut said).unwrap(), 0, "it ended: {said}");
+        }
+        Run { child, lines }
+    }
+
+    /// Sends frames, each on the wire of that number, and waits until the other ends have them all.
+    pub(crate) fn send(&self, frames: &[(u8, Vec<u8>)]) {
+        let before: u64 = (0..2).map(|number| self.received(number)).sum();
+        let mut sender = Command::new("ip")
+            .args(["netns", "exec", &self.wire, "python3", "-c", SENDER])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = sender.stdin.take().unwrap();
+        for (wire, frame) in frames {
+            input.write_all(&[*wire]).unwrap();
+            input.write_all(&(frame.len() as u16).to_be_bytes()).unwrap();
+            input.write_all(frame).unwrap();
+        }
+        drop(input);
+        assert!(sender.wait().unwrap().success());
+        let wanted = before + frames.len() as u64;
+        within(Duration::from_secs(20), "the mirror has all frames", || {
+            (0..2).map(|number| self.received(number)).sum::<u64>() >= wanted
+        });
+    }
+
+    /// Frames that the interface has received.
+    pub(crate) fn received(&self, number: u32) -> u64 {
+        let json = run(&format!("ip -n {} -s -j link show m{number}", self.tap));
+        let json: Value = serde_json::from_str(&json).unwrap();
+        json[0]["stats64"]["rx"]["packets"].as_u64().unwrap()
+    }
+
+    /// Whether an XDP program is attached.
+    pub(crate) fn occupied(&self, number: u32) -> bool {
+        run(&format!("ip -n {} link show m{number}", self.tap)).contains("xdp")
+    }
+
+    pub(crate) fn transactions(&self) -> BTreeMap<String, u32> {
+        normalized(&fs::read_to_string(self.path("out.jsonl")).unwrap())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for namespace in [&self.tap, &self.wire] {
+            let _ = Command::new("ip").args(["netns", "delete", namespace]).output();
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A `plaintap run` that captures.
+pub(crate) struct Run {
+    pub(crate) child: Child,
+    pub(crate) lines: BufReader<ChildStderr>,
+}
+
+impl Run {
+    /// Asks it to stop, and gives its summary.
+    pub(crate) fn stop(mut self) -> String {
+        self.signal(Signal::INT);
+        let mut summary = String::new();
+        self.lines.read_to_string(&mut summary).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{summary}");
+        assert!(!summary.contains("BUG"), "{summary}");
+        summary
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        // `ip netns exec` has become plaintap: it is the same process.
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// So that nothing is sent there but what the test sends.
+pub(crate) fn without_ipv6(namespace: &str) {
+    let quiet =
+        "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6";
+    let done = Command::new("ip").args(["netns", "exec", namespace, "sh", "-c", quiet]).status().unwrap();
+    assert!(done.success());
+}
+
+/// Runs a command of plain words; its standard output.
+pub(crate) fn run(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Waits for something that another program does.
+#[expect(clippy::disallowed_methods, reason = "a deadline for other programs")]
+pub(crate) fn within(limit: Duration, what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// Sends what stands on its standard input: wire (1 octet), length (2), frame.
+const SENDER: &str = "
+import socket, sys
+wires = []
+for name in ('w0', 'w1'):
+    wires.append(socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+    wires[-1].bind((name, 0))
+data, at = sys.stdin.buffer.read(), 0
+while at < len(data):
+    end = at + 3 + int.from_bytes(data[at + 1:at + 3], 'big')
+    wires[data[at]].send(data[at + 3:end])
+    at = end
+";

@@ -1,0 +1,80 @@
+//! A web site with clients, whose traffic is mirrored.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::lab::{Lab, run, within, without_ipv6};
+
+pub(crate) const REQUESTS: usize = 3;
+
+/// nginx in the namespace `wire` and clients in a third one; what passes between them is mirrored, each direction to its own wire.
+pub(crate) struct Site {
+    pub(crate) client: String,
+    pub(crate) nginx: Child,
+}
+
+impl Site {
+    pub(crate) fn new(lab: &Lab) -> Self {
+        let (wire, client) = (&lab.wire, format!("{}-client", lab.wire));
+        run(&format!("ip netns add {client}"));
+        without_ipv6(&client);
+        run(&format!("ip -n {wire} link add s0 type veth peer name c0 netns {client}"));
+        for (namespace, device, address) in [(wire, "s0", "10.9.0.1/24"), (&client, "c0", "10.9.0.2/24")] {
+            run(&format!("ip netns exec {namespace} ethtool -K {device} tx off tso off gso off gro off"));
+            run(&format!("ip -n {namespace} address add {address} dev {device}"));
+            run(&format!("ip -n {namespace} link set {device} up"));
+        }
+        run(&format!("tc -n {wire} qdisc add dev s0 clsact"));
+        for (direction, mirror) in [("ingress", "w0"), ("egress", "w1")] {
+            let matched = "protocol all u32 match u32 0 0 action mirred egress mirror dev";
+            run(&format!("tc -n {wire} filter add dev s0 {direction} {matched} {mirror}"));
+        }
+        let directory = lab.directory.display();
+        run(&format!(
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=shop.test \
+             -keyout {directory}/key.pem -out {directory}/cert.pem"
+        ));
+        let config = format!(
+            "daemon off; user root; pid {directory}/nginx.pid; error_log {directory}/error.log; events {{}} http {{
+                access_log off;
+                server {{
+                    listen 10.9.0.1:443 ssl; ssl_protocols TLSv1.2 TLSv1.3;
+                    ssl_certificate {directory}/cert.pem; ssl_certificate_key {directory}/key.pem;
+                    location / {{ return 200 \"$request_uri\\n\"; }}
+                }}
+            }}"
+        );
+        fs::write(lab.path("nginx.conf"), config).unwrap();
+        let nginx = (Command::new("ip").args(["netns", "exec", wire, "nginx", "-c"]).arg(lab.path("nginx.conf")))
+            .spawn()
+            .unwrap();
+        let site = Self { client, nginx };
+        within(Duration::from_secs(20), "nginx listens", || lab.path("nginx.pid").exists());
+        site
+    }
+
+    /// A client that asks for its pages one after another on one connection.
+    pub(crate) fn visit(&self, lab: &Lab, number: usize) -> Child {
+        let version = if number.is_multiple_of(2) { "1.2" } else { "1.3" };
+        Command::new("ip")
+            .args(["netns", "exec", &self.client, "curl", "-sk", "--http1.1", "--retry-connrefused", "--retry", "5"])
+            .args(["--tlsv1.2", "--tls-max", version])
+            .args((0..REQUESTS).map(|request| format!("https://10.9.0.1/{number}/{request}")))
+            .env("SSLKEYLOGFILE", lab.path(&format!("keys.{number}")))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // Asked, not killed: its worker would outlive it.
+        let _ = kill_process(Pid::from_child(&self.nginx), Signal::TERM);
+        let _ = self.nginx.wait();
+        let _ = Command::new("ip").args(["netns", "delete", &self.client]).output();
+    }
+}
