@@ -19,7 +19,7 @@ use crate::flow::{Content, F5Context, Flow, FlowContext, FlowHandle, FlowKey, Fl
 use crate::http::{HttpConfig, HttpStats, StreamEnd};
 use crate::sink::TransactionSink;
 use crate::source::{Frame, InterfaceId};
-use crate::stats::Stats;
+use crate::stats::{Gauges, Stats};
 use crate::tcp::{Reassembler, Side, StreamHandler, TcpFlags, TcpShared};
 use crate::tls::{Keys, TlsContext, TlsShared};
 use crate::wire::{Decoder, Outer, Segment, f5};
@@ -69,6 +69,8 @@ struct Shared {
     key_deadline: Option<Duration>,
     wait_after_close: bool,
     stats: FlowStats,
+    /// Flows in the table that are over.
+    lingering: u64,
     tcp: TcpShared,
     tls: TlsShared,
     http_config: HttpConfig,
@@ -112,6 +114,7 @@ impl Pipeline {
                 key_deadline: config.tls.key_deadline,
                 wait_after_close: config.tls.wait_after_close,
                 stats: FlowStats::default(),
+                lingering: 0,
                 tcp: TcpShared::new(config.tcp),
                 tls: TlsShared::new(config.tls),
                 http_config: config.http,
@@ -148,7 +151,7 @@ impl Pipeline {
                         confirmed = syn;
                         let mut work = Work { flow, handle, now: *now, shared, timers, sink };
                         work.finish(End::Replaced);
-                        flows.remove(handle);
+                        remove(flows, shared, handle);
                         known = None;
                     }
                 }
@@ -187,7 +190,7 @@ impl Pipeline {
             if let Some(flow) = flows.get_mut(handle) {
                 Work { flow, handle, now: *now, shared, timers, sink }.finish(End::Cut);
             }
-            flows.remove(handle);
+            remove(flows, shared, handle);
         }
         *timers = Timers::default();
     }
@@ -216,6 +219,24 @@ impl Pipeline {
             tcp: self.shared.tcp.stats,
             tls: self.shared.tls.stats,
             http: self.shared.http_stats,
+        }
+    }
+
+    /// What is in the stages now: it has been counted, but not what becomes of it.
+    pub fn gauges(&self) -> Gauges {
+        let Shared { lingering, tcp, tls, http_stats, .. } = &self.shared;
+        let (held_octets, held_pieces) = tcp.held_now();
+        let (requests_ended, responses_ended) =
+            (http_stats.paired + http_stats.requests_unanswered, http_stats.paired + http_stats.responses_unasked);
+        Gauges {
+            flow_open: self.flows.len() as u64 - lingering,
+            flow_lingering: *lingering,
+            tcp_held_octets: held_octets as u64,
+            tcp_held_pieces: held_pieces as u64,
+            tls_waiting_octets: tls.waiting().octets,
+            tls_waiting_connections: tls.waiting().connections,
+            http_outstanding_requests: http_stats.requests.saturating_sub(requests_ended),
+            http_outstanding_responses: http_stats.responses.saturating_sub(responses_ended),
         }
     }
 
@@ -262,13 +283,13 @@ impl Pipeline {
             }
         }
         while let Some(handle) = due(&mut timers.linger, now) {
-            flows.remove(handle);
+            remove(flows, shared, handle);
         }
         while let Some(handle) = due(&mut timers.idle, now) {
             let Some(flow) = flows.get_mut(handle) else { continue };
             if now.saturating_since(flow.last_ts) >= shared.config.idle_timeout {
                 Work { flow, handle, now, shared, timers, sink }.finish(End::Idle);
-                flows.remove(handle);
+                remove(flows, shared, handle);
             } else {
                 timers.idle.push_back(Timer { at: now.saturating_add(shared.config.idle_timeout), flow: handle });
             }
@@ -334,7 +355,7 @@ fn evict(
     sink: &mut dyn TransactionSink,
 ) {
     while let Some(Timer { flow: handle, .. }) = timers.linger.pop_front() {
-        if flows.remove(handle).is_some() {
+        if remove(flows, shared, handle) {
             return;
         }
     }
@@ -360,9 +381,16 @@ fn evict(
             continue;
         }
         Work { flow, handle, now, shared, timers, sink }.finish(End::Evicted);
-        flows.remove(handle);
+        remove(flows, shared, handle);
         return;
     }
+}
+
+/// Takes a flow out of the table, and its place in the count of those that are over. False: it is not there any more.
+fn remove(flows: &mut FlowTable, shared: &mut Shared, handle: FlowHandle) -> bool {
+    let removed = flows.remove(handle);
+    shared.lingering -= u64::from(removed.as_ref().is_some_and(|flow| flow.over));
+    removed.is_some()
 }
 
 /// Flows that are passed over in the search for one that has been idle: some 100 microseconds.
@@ -503,6 +531,7 @@ impl Work<'_> {
             return;
         }
         self.flow.over = true;
+        self.shared.lingering += 1;
         *end.counter(&mut self.shared.stats) += 1;
         let now = self.now;
         let (tcp, shared, mut handler) = self.split();

@@ -36,57 +36,37 @@ impl Stats {
             .chain(http.iter().map(named("http")))
     }
 
+    /// Every counter: stage, name, meaning.
+    pub fn describe() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+        let named = |stage| move |(name, help): &(&'static str, &'static str)| (stage, *name, help.trim_start());
+        (WireStats::FIELDS.iter().map(named("wire")))
+            .chain(FlowStats::FIELDS.iter().map(named("flow")))
+            .chain(TcpStats::FIELDS.iter().map(named("tcp")))
+            .chain(TlsStats::FIELDS.iter().map(named("tls")))
+            .chain(HttpStats::FIELDS.iter().map(named("http")))
+    }
+
     /// The sums that do not come out, in words; none, once the input has ended and the pipeline with it, unless there is a bug.
     pub fn imbalances(&self) -> Vec<String> {
-        let Self { wire, flow, tcp, tls, http } = self;
-        let sums = [
-            ("wire.frames_in", wire.frames_in, wire.segments + wire.outcomes()),
-            ("tcp.segments_in", tcp.segments_in, wire.segments),
-            (
-                "tcp.segments_in",
-                tcp.segments_in,
-                tcp.segments_bare
-                    + tcp.segments_control
-                    + tcp.segments_delivered
-                    + tcp.segments_held
-                    + tcp.segments_duplicate
-                    + tcp.segments_out_of_window
-                    + tcp.segments_after_end,
-            ),
-            (
-                "tcp.octets_in",
-                tcp.octets_in,
-                tcp.octets_delivered + tcp.octets_duplicate + tcp.octets_dropped + tcp.octets_abandoned,
-            ),
-            (
-                "flow.flows_opened",
-                flow.flows_opened,
-                flow.flows_closed
-                    + flow.flows_reset
-                    + flow.flows_idle
-                    + flow.flows_evicted
-                    + flow.flows_replaced
-                    + flow.flows_cut,
-            ),
-            (
-                "tls.records_in",
-                tls.records_in,
-                tls.records_plain
-                    + tls.records_opened
-                    + tls.records_bad
-                    + tls.records_passed_over
-                    + tls.records_no_key
-                    + tls.records_wrong_key
-                    + tls.records_unsupported
-                    + tls.records_no_handshake
-                    + tls.records_unplaced,
-            ),
-            ("http.requests", http.requests, http.paired + http.requests_unanswered),
-            ("http.responses", http.responses, http.paired + http.responses_unasked),
-            ("http.transactions", http.transactions, http.paired + http.requests_unanswered + http.responses_unasked),
-        ];
-        let broken = sums.into_iter().filter(|(_, total, sum)| total != sum);
-        broken.map(|(name, total, sum)| format!("{name} is {total}, its outcomes are {sum}")).collect()
+        self.imbalances_while(&Gauges::default())
+    }
+
+    /// The sums that do not come out while `in_flight` is still in the stages.
+    pub fn imbalances_while(&self, in_flight: &Gauges) -> Vec<String> {
+        let counts: Vec<_> = self.iter().collect();
+        let gauges: Vec<_> = in_flight.iter().collect();
+        let broken = SUMS.iter().filter_map(|sum| {
+            let Sum { stage, total: (of, total), outcomes, in_flight, .. } = *sum;
+            let count =
+                |stage, name| counts.iter().find(|count| (count.0, count.1) == (stage, name)).map_or(0, |c| c.2);
+            let in_flight = in_flight.map_or(0, |name| gauges.iter().find(|gauge| gauge.0 == name).map_or(0, |g| g.1));
+            let (all, ends) = (count(of, total), outcomes.iter().map(|name| count(stage, name)).sum::<u64>());
+            (all != ends + in_flight).then(|| {
+                let flying = if in_flight == 0 { String::new() } else { format!(" and {in_flight} are in flight") };
+                format!("{of}.{total} is {all}, its outcomes are {ends}{flying}")
+            })
+        });
+        broken.collect()
     }
 
     /// Adds another worker's counts.
@@ -97,6 +77,146 @@ impl Stats {
         self.tcp.add(tcp);
         self.tls.add(tls);
         self.http.add(http);
+    }
+}
+
+/// What a counter is the sum of: whatever came in ended in one of `outcomes`, or is still in the stage.
+#[derive(Clone, Copy, Debug)]
+pub struct Sum {
+    /// The stage and the name of the counter that is the sum.
+    pub total: (&'static str, &'static str),
+    /// The stage of the outcomes.
+    pub stage: &'static str,
+    /// The counters that add up to it.
+    pub outcomes: &'static [&'static str],
+    /// The gauge of what has no outcome yet.
+    pub in_flight: Option<&'static str>,
+    /// Of what the outcomes are, where they are one metric with a label, and what their names begin with beside the label. Nothing
+    /// where they are in another sum.
+    pub noun: Option<(&'static str, &'static str)>,
+}
+
+/// Every sum of a pipeline's counters.
+pub const SUMS: &[Sum] = &[
+    Sum {
+        total: ("wire", "frames_in"),
+        stage: "wire",
+        outcomes: WireStats::OUTCOMES,
+        in_flight: None,
+        noun: Some(("frames", "")),
+    },
+    Sum { total: ("tcp", "segments_in"), stage: "wire", outcomes: &["segments"], in_flight: None, noun: None },
+    Sum {
+        total: ("flow", "flows_opened"),
+        stage: "flow",
+        outcomes: &["flows_closed", "flows_reset", "flows_idle", "flows_evicted", "flows_replaced", "flows_cut"],
+        in_flight: Some("flow_open"),
+        noun: Some(("ended", "flows_")),
+    },
+    Sum {
+        total: ("tcp", "segments_in"),
+        stage: "tcp",
+        outcomes: &[
+            "segments_bare",
+            "segments_control",
+            "segments_delivered",
+            "segments_held",
+            "segments_duplicate",
+            "segments_out_of_window",
+            "segments_after_end",
+        ],
+        in_flight: None,
+        noun: Some(("segments", "segments_")),
+    },
+    Sum {
+        total: ("tcp", "octets_in"),
+        stage: "tcp",
+        outcomes: &["octets_delivered", "octets_duplicate", "octets_dropped", "octets_abandoned"],
+        in_flight: Some("tcp_held_octets"),
+        noun: Some(("octets", "octets_")),
+    },
+    Sum {
+        total: ("tls", "records_in"),
+        stage: "tls",
+        outcomes: &[
+            "records_plain",
+            "records_opened",
+            "records_bad",
+            "records_passed_over",
+            "records_no_key",
+            "records_wrong_key",
+            "records_unsupported",
+            "records_no_handshake",
+            "records_unplaced",
+        ],
+        in_flight: None,
+        noun: Some(("records", "records_")),
+    },
+    Sum {
+        total: ("tls", "octets_parked"),
+        stage: "tls",
+        outcomes: &["octets_released"],
+        in_flight: Some("tls_waiting_octets"),
+        noun: None,
+    },
+    Sum {
+        total: ("tls", "sessions"),
+        stage: "tls",
+        outcomes: &[
+            "sessions_decrypted",
+            "sessions_partial",
+            "sessions_no_key",
+            "sessions_wrong_key",
+            "sessions_unsupported_cipher",
+            "sessions_no_handshake",
+            "sessions_handshake_failed",
+            "sessions_parking_limit",
+        ],
+        in_flight: None,
+        noun: Some(("sessions", "sessions_")),
+    },
+    Sum {
+        total: ("http", "requests"),
+        stage: "http",
+        outcomes: &["paired", "requests_unanswered"],
+        in_flight: Some("http_outstanding_requests"),
+        noun: None,
+    },
+    Sum {
+        total: ("http", "responses"),
+        stage: "http",
+        outcomes: &["paired", "responses_unasked"],
+        in_flight: Some("http_outstanding_responses"),
+        noun: None,
+    },
+    Sum {
+        total: ("http", "transactions"),
+        stage: "http",
+        outcomes: &["paired", "requests_unanswered", "responses_unasked"],
+        in_flight: None,
+        noun: Some(("transactions", "")),
+    },
+];
+
+crate::counters! {
+    /// What is in the stages of a pipeline and has no outcome yet. The names begin with the stage.
+    pub struct Gauges {
+        /// Flows that have not ended.
+        flow_open,
+        /// Flows that have ended and are kept for a while, to absorb late duplicates.
+        flow_lingering,
+        /// Payload octets held for what comes before them.
+        tcp_held_octets,
+        /// Pieces of payload held for what comes before them.
+        tcp_held_pieces,
+        /// Octets of ciphertext that wait for a key.
+        tls_waiting_octets,
+        /// Connections that wait for a key.
+        tls_waiting_connections,
+        /// Requests read whose transaction goes on.
+        http_outstanding_requests,
+        /// Responses begun whose transaction goes on.
+        http_outstanding_responses,
     }
 }
 
@@ -115,12 +235,15 @@ impl Stats {
 /// ```
 #[macro_export]
 macro_rules! counters {
-    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* $field:ident,)* }) => {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[doc = $help:literal])* $field:ident,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct $name { $($(#[$field_meta])* pub $field: u64,)* }
+        pub struct $name { $($(#[doc = $help])* pub $field: u64,)* }
 
         impl $name {
+            /// The name and the meaning of every counter, in the order of declaration.
+            pub const FIELDS: &'static [(&'static str, &'static str)] = &[$((stringify!($field), concat!($($help),*)),)*];
+
             /// Every counter with its name, in the order of declaration.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
                 [$((stringify!($field), self.$field)),*].into_iter()
@@ -132,4 +255,42 @@ macro_rules! counters {
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_in_a_sum_exists() {
+        let counters: Vec<_> = Stats::describe().map(|(stage, name, _)| (stage, name)).collect();
+        for sum in SUMS {
+            assert!(counters.contains(&sum.total), "{:?}", sum.total);
+            for name in sum.outcomes {
+                assert!(counters.contains(&(sum.stage, name)), "{}.{name}", sum.stage);
+                assert!(sum.noun.is_none_or(|(_, prefix)| name.starts_with(prefix)), "{name}");
+            }
+            let gauges = Gauges::default();
+            assert!(sum.in_flight.is_none_or(|name| gauges.iter().any(|gauge| gauge.0 == name)), "{:?}", sum.in_flight);
+        }
+    }
+
+    #[test]
+    fn every_counter_is_described_in_its_place() {
+        let described = Stats::describe().inspect(|(stage, name, help)| assert!(help.len() > 3, "{stage}.{name}"));
+        let described: Vec<_> = described.map(|(stage, name, _)| (stage, name)).collect();
+        let counted: Vec<_> = Stats::default().iter().map(|(stage, name, _)| (stage, name)).collect();
+        assert_eq!(described, counted);
+    }
+
+    #[test]
+    fn a_counter_that_ends_nowhere_is_told_and_what_is_in_flight_is_not() {
+        let mut stats = Stats::default();
+        stats.tcp.octets_in = 3;
+        stats.tcp.octets_delivered = 1;
+        assert_eq!(stats.imbalances(), ["tcp.octets_in is 3, its outcomes are 1"]);
+        assert_eq!(stats.imbalances_while(&Gauges { tcp_held_octets: 2, ..Gauges::default() }), Vec::<String>::new());
+        let one = Gauges { tcp_held_octets: 1, ..Gauges::default() };
+        assert_eq!(stats.imbalances_while(&one), ["tcp.octets_in is 3, its outcomes are 1 and 1 are in flight"]);
+    }
 }

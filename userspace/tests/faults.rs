@@ -142,6 +142,7 @@ impl Case {
         for &Kept { ts, interface, link, wire_len, ref data } in frames {
             pipeline.push(Frame { ts, interface, link, wire_len, data: &mut data.clone() }, &mut heard);
         }
+        assert_eq!(pipeline.stats().imbalances_while(&pipeline.gauges()), Vec::<String>::new(), "{}", self.name);
         pipeline.finish(&mut heard);
         assert_eq!(pipeline.stats().imbalances(), Vec::<String>::new(), "{}", self.name);
         heard.sessions.sort();

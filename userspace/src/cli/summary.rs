@@ -323,8 +323,18 @@ const ORDINARY: [(&str, &[&str]); 6] = [
             "app_data_octets",
             "waits",
             "octets_parked",
+            "octets_released",
             "resyncs",
+            // Shown by outcome.
             "sessions",
+            "sessions_decrypted",
+            "sessions_partial",
+            "sessions_no_key",
+            "sessions_wrong_key",
+            "sessions_unsupported_cipher",
+            "sessions_no_handshake",
+            "sessions_handshake_failed",
+            "sessions_parking_limit",
         ],
     ),
     (

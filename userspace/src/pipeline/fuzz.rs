@@ -12,6 +12,7 @@ use crate::pipeline::Pipeline;
 use crate::sink::JsonLines;
 use crate::source::pcap::CaptureSource;
 use crate::source::{Event, Frame, FrameSource, InterfaceId, LinkType};
+use crate::stats::Gauges;
 
 /// Pushes any frames. Input: link type (1 octet), then per step: what it is (1: a frame, key-log text or time), length (2), and
 /// the octets. Or a whole capture, if it begins as one. Panics when the accounts do not balance.
@@ -37,9 +38,10 @@ pub fn fuzz_pipeline(data: &[u8]) {
         }
         Err(_) => push_steps(data, &store, &mut pipeline, &mut sink),
     }
+    assert_eq!(pipeline.stats().imbalances_while(&pipeline.gauges()), Vec::<String>::new());
     pipeline.finish(&mut sink);
     assert_eq!(pipeline.stats().imbalances(), Vec::<String>::new());
-    assert_eq!(pipeline.flow_count(), 0);
+    assert_eq!((pipeline.gauges(), pipeline.flow_count()), (Gauges::default(), 0));
 }
 
 fn push_steps(data: &[u8], store: &Store, pipeline: &mut Pipeline, sink: &mut JsonLines<io::Sink>) {

@@ -9,6 +9,7 @@ use crate::http::{Reasons, Transaction};
 use crate::testing::collect::Collector;
 use crate::testing::net::{Ending, Path, Segments};
 use crate::testing::session::{Conversation, Peers, Profile, Step};
+use crate::testing::stream::Dialogue;
 use crate::tls::{CipherSuite, Session};
 
 #[derive(Debug)]
@@ -169,4 +170,40 @@ fn tls_is_found_behind_what_asks_for_it() {
             assert_eq!(inside.count(), 1, "{name}, segments of {mss}: {:?}", sink.transactions);
         }
     }
+}
+
+#[test]
+fn accounts_balance_at_any_time_with_what_is_in_flight() {
+    let (store, mut sink) = (Store::default(), Collector::default());
+    let mut pipeline = Pipeline::new(Config::default(), &store).unwrap();
+    let talk = Peers::new(Profile::new(5, CipherSuite(0x1301))).converse(&Dialogue::small(6, 300, 4_000).script());
+    let mut frames = talk.trace(&Path { segments: Segments::Mss(500), ..Path::numbered(1) }).into_frames();
+    frames.chunks_exact_mut(3).for_each(|three| three.swap(1, 2));
+    let late = frames.len() * 2 / 3;
+    let mut most = Gauges::default();
+    for (number, mut frame) in frames.into_iter().enumerate() {
+        if number == late {
+            load_keylog(&store, talk.keylog.as_bytes(), KeySource::Irule, Duration::ZERO);
+        }
+        pipeline.push(frame.lend(), &mut sink);
+        let now = pipeline.gauges();
+        assert_eq!(pipeline.stats().imbalances_while(&now), Vec::<String>::new(), "after frame {number}");
+        assert_eq!(now.flow_open + now.flow_lingering, pipeline.flow_count() as u64);
+        assert!(now.tls_waiting_octets == 0 || number < late, "after frame {number}");
+        most = Gauges {
+            tcp_held_octets: most.tcp_held_octets.max(now.tcp_held_octets),
+            tls_waiting_octets: most.tls_waiting_octets.max(now.tls_waiting_octets),
+            http_outstanding_requests: most.http_outstanding_requests.max(now.http_outstanding_requests),
+            ..now
+        };
+    }
+    assert_eq!(sink.transactions.len(), 6);
+    // All three kinds were there to be counted: a segment held, ten answers parked, a request under way.
+    assert!(
+        most.tcp_held_octets >= 500 && most.tls_waiting_octets > 4_000 && most.http_outstanding_requests == 1,
+        "{most:?}"
+    );
+    assert_eq!((most.flow_open, most.flow_lingering), (0, 1), "the connection was closed by both sides");
+    pipeline.finish(&mut sink);
+    assert_eq!((pipeline.gauges(), pipeline.stats().imbalances()), (Gauges::default(), Vec::new()));
 }

@@ -81,6 +81,8 @@ pub struct TcpShared {
     pub stats: TcpStats,
     /// Octets held now, of all connections, and what it takes to hold them.
     pub(super) held: usize,
+    /// Pieces held now, of all connections.
+    pieces: usize,
     /// Buffers that held pieces before, for the next ones.
     spare: Vec<Vec<u8>>,
     /// Lists of pieces, empty, for the next direction that holds some.
@@ -94,11 +96,17 @@ impl TcpShared {
         Self { config, ..Self::default() }
     }
 
+    /// Payload octets held now, and in how many pieces.
+    pub fn held_now(&self) -> (usize, usize) {
+        (self.held - self.pieces * PIECE_COST, self.pieces)
+    }
+
     pub(super) fn copy(&mut self, octets: &[u8]) -> Vec<u8> {
         let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.clear();
         buffer.extend_from_slice(octets);
         self.held += PIECE_COST + octets.len();
+        self.pieces += 1;
         buffer
     }
 
@@ -115,6 +123,7 @@ impl TcpShared {
 
     pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
         self.held -= PIECE_COST + buffer.len();
+        self.pieces -= 1;
         if self.spare.len() < MAX_SPARE && buffer.capacity() <= MAX_SPARE_CAPACITY {
             buffer.clear();
             self.spare.push(buffer);

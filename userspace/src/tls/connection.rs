@@ -278,7 +278,9 @@ impl Connection {
         self.flush_early(self.halves[Direction::ClientToServer as usize].app_data_octets == 0, context);
         context.with_output(self.info.as_deref(), |out| self.application.finish(now, out));
         context.keys.reader.forget(context.token);
+        let outcome = self.outcome(gap_octets);
         context.shared.stats.sessions += 1;
+        *outcome.counter(&mut context.shared.stats) += 1;
         let [client, server] = &self.halves;
         let flow = FlowContext { tls: self.info.as_deref(), ..*context.flow };
         context.sink.session(&Session {
@@ -296,7 +298,7 @@ impl Connection {
             client_gap_bytes: gap_octets[0],
             server_gap_bytes: gap_octets[1],
             undecrypted_bytes: client.undecrypted_octets + server.undecrypted_octets,
-            outcome: self.outcome(gap_octets),
+            outcome,
         });
     }
 
@@ -360,6 +362,7 @@ impl Connection {
                 let _ = context.keys.reader.wait_for(id, context.token);
             }
         }
+        context.shared.waiting.connections += 1;
         self.waiting = Some(Box::new(Waiting { direction, since: ts, wrong_key, parked: Parked::default(), cost: 0 }));
         self.data_parked(direction, ts, record, context);
     }
@@ -382,7 +385,7 @@ impl Connection {
     fn replay(&mut self, context: &mut TlsContext<'_>) {
         let Some(waiting) = self.waiting.take() else { return };
         let Waiting { since, parked, cost, direction, wrong_key } = *waiting;
-        context.shared.parked -= cost;
+        context.shared.release(cost, parked.octets.len() as u64);
         let (items, mut octets) = parked.into_parts();
         let mut rest = octets.as_mut_slice();
         for item in items {
@@ -398,7 +401,9 @@ impl Connection {
         }
         if let Some(waiting) = &mut self.waiting {
             // What waits again has been counted before.
-            context.shared.stats.octets_parked -= waiting.parked.octets.len() as u64;
+            let again = waiting.parked.octets.len() as u64;
+            context.shared.stats.octets_parked -= again;
+            context.shared.stats.octets_released -= again;
             if (waiting.direction, waiting.wrong_key) == (direction, wrong_key) {
                 // The same key is still missing: the wait is as old as before.
                 waiting.since = since;
@@ -409,7 +414,7 @@ impl Connection {
     /// Drops what still waits: the connection is over.
     fn abandon(&mut self, context: &mut TlsContext<'_>) {
         let Some(waiting) = self.waiting.take() else { return };
-        context.shared.parked -= waiting.cost;
+        context.shared.release(waiting.cost, waiting.parked.octets.len() as u64);
         for item in &waiting.parked.items {
             if let What::Data(len) = item.what {
                 self.halves[item.direction as usize].undecrypted_octets += len as u64;
@@ -445,6 +450,7 @@ impl Waiting {
             return false;
         }
         shared.stats.octets_parked += len as u64;
+        shared.waiting.octets += len as u64;
         shared.parked += cost;
         self.cost += cost;
         true

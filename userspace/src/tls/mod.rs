@@ -26,7 +26,7 @@ pub use connection::Connection;
 pub use error::TlsError;
 pub use record::ContentType;
 pub use session::{Outcome, Session};
-pub use shared::{Keys, TlsConfig, TlsContext, TlsShared, TlsStats};
+pub use shared::{Keys, TlsConfig, TlsContext, TlsShared, TlsStats, Waiting};
 
 /// What a transaction says of its TLS session.
 #[derive(Clone, Debug)]

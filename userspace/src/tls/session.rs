@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use plaintap_keystore::KeySource;
 
-use super::{CipherSuite, ProtocolVersion};
+use super::{CipherSuite, ProtocolVersion, TlsStats};
 use crate::Timestamp;
 use crate::flow::FlowContext;
 
@@ -77,6 +77,20 @@ impl Outcome {
         Self::HandshakeFailed,
         Self::ParkingLimit,
     ];
+
+    /// Where connections that came out so are counted.
+    pub(super) const fn counter(self, stats: &mut TlsStats) -> &mut u64 {
+        match self {
+            Self::Decrypted => &mut stats.sessions_decrypted,
+            Self::Partial => &mut stats.sessions_partial,
+            Self::NoKey => &mut stats.sessions_no_key,
+            Self::WrongKey => &mut stats.sessions_wrong_key,
+            Self::UnsupportedCipher => &mut stats.sessions_unsupported_cipher,
+            Self::NoHandshake => &mut stats.sessions_no_handshake,
+            Self::HandshakeFailed => &mut stats.sessions_handshake_failed,
+            Self::ParkingLimit => &mut stats.sessions_parking_limit,
+        }
+    }
 
     /// The name in `plaintap.outcome`.
     pub const fn as_str(self) -> &'static str {

@@ -43,6 +43,8 @@ crate::counters! {
         waits,
         /// Octets parked for a key.
         octets_parked,
+        /// Octets parked whose wait is over: their key came, or was given up.
+        octets_released,
         /// Octets not parked because a cap was reached.
         octets_unparked,
         /// Waits given up at the deadline.
@@ -51,8 +53,24 @@ crate::counters! {
         resyncs,
         /// Gaps after which they were not.
         resyncs_failed,
-        /// Connections finished.
+        /// Connections finished: the sum of what follows.
         sessions,
+        /// Connections of which all was decrypted.
+        sessions_decrypted,
+        /// Connections of which some was decrypted.
+        sessions_partial,
+        /// Connections for which no key came.
+        sessions_no_key,
+        /// Connections whose key did not fit.
+        sessions_wrong_key,
+        /// Connections with a suite or an extension that is not supported.
+        sessions_unsupported_cipher,
+        /// Connections of which the beginning was not seen.
+        sessions_no_handshake,
+        /// Connections whose handshake was not completed.
+        sessions_handshake_failed,
+        /// Connections whose key came after the limit on parked ciphertext was reached.
+        sessions_parking_limit,
     }
 }
 
@@ -96,6 +114,15 @@ impl Default for TlsConfig {
     }
 }
 
+/// What waits for keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Octets of ciphertext.
+    pub octets: u64,
+    /// Connections.
+    pub connections: u64,
+}
+
 /// What all connections of a worker share.
 #[derive(Debug, Default)]
 pub struct TlsShared {
@@ -103,8 +130,10 @@ pub struct TlsShared {
     pub config: TlsConfig,
     /// Counters.
     pub stats: TlsStats,
-    /// Octets parked now.
+    /// What is parked now, as the caps count it.
     pub(super) parked: usize,
+    /// Octets parked now, and the connections that wait.
+    pub(super) waiting: Waiting,
     /// A copy of a record that may have to be opened more than once.
     pub(super) scratch: Vec<u8>,
     /// Buffers that held partial records before.
@@ -117,8 +146,21 @@ impl TlsShared {
         Self { config, ..Self::default() }
     }
 
+    /// What waits for keys now.
+    pub const fn waiting(&self) -> Waiting {
+        self.waiting
+    }
+
     pub(super) fn buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_else(|| Vec::with_capacity(HEADER_LEN + record::MAX_FRAGMENT))
+    }
+
+    /// A connection waits no longer: what it had parked.
+    pub(super) fn release(&mut self, cost: usize, octets: u64) {
+        self.parked -= cost;
+        self.waiting.octets -= octets;
+        self.waiting.connections -= 1;
+        self.stats.octets_released += octets;
     }
 
     pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {

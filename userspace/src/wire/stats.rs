@@ -3,8 +3,8 @@
 /// Declares [`WireStats`] and [`Outcome`] together, so that neither can have what the other lacks.
 macro_rules! wire_stats {
     (
-        outcomes { $($(#[$doc:meta])* $variant:ident => $field:ident,)* }
-        notes { $($(#[$note_doc:meta])* $note:ident,)* }
+        outcomes { $($(#[doc = $doc:literal])* $variant:ident => $field:ident,)* }
+        notes { $($(#[doc = $note_doc:literal])* $note:ident,)* }
     ) => {
         crate::counters! {
             /// Counts of [`Decoder`](super::Decoder). Every frame ends in exactly one of `segments` and the outcomes:
@@ -14,16 +14,19 @@ macro_rules! wire_stats {
                 frames_in,
                 /// Frames that held, or completed, a TCP segment.
                 segments,
-                $($(#[$doc])* $field,)*
-                $($(#[$note_doc])* $note,)*
+                $($(#[doc = $doc])* $field,)*
+                $($(#[doc = $note_doc])* $note,)*
             }
         }
 
         /// Why a frame gave no segment; each variant is one counter.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Outcome { $($(#[$doc])* $variant,)* }
+        pub(super) enum Outcome { $($(#[doc = $doc])* $variant,)* }
 
         impl WireStats {
+            /// The counters of which each frame ends in one.
+            pub const OUTCOMES: &'static [&'static str] = &["segments", $(stringify!($field),)*];
+
             /// Frames that gave no segment.
             pub fn outcomes(&self) -> u64 {
                 0 $(+ self.$field)*
