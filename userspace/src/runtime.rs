@@ -28,7 +28,7 @@ mod interface;
 pub use interface::Interface;
 
 /// What is captured, and by how many.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RuntimeConfig {
     /// The interfaces that the mirror comes in on.
     pub interfaces: Vec<String>,

@@ -5,9 +5,11 @@
 //!                        '-- full: dropped, counted
 //! ```
 
+use std::fmt;
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ pub(super) struct Feed {
 }
 
 /// Which output a block is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Transactions.
     Transactions,
@@ -34,32 +36,54 @@ pub(super) enum Kind {
 pub(super) struct Scribe {
     shared: Arc<Shared>,
     thread: JoinHandle<io::Result<()>>,
+    /// Closed by the thread when it ends.
+    ended: Receiver<()>,
 }
 
-#[derive(Debug)]
+/// What became of the lines; those that wait to be written are in neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lines {
+    /// Given to the system.
+    pub(super) written: u64,
+    /// That there was no room for, or that an output which takes nothing did not take by the end.
+    pub(super) dropped: u64,
+}
+
+/// An output.
+pub(super) type Target = Box<dyn Write + Send>;
+
 struct Shared {
     blocks: ArrayQueue<(Kind, Vec<u8>)>,
-    /// Lines that there was no room for.
+    written: AtomicU64,
     dropped: AtomicU64,
+    /// Lines of the block that is being written.
+    in_hand: AtomicU64,
     /// No worker writes any more.
     done: AtomicBool,
+    /// Outputs to go on with, and whether there are any.
+    fresh: Mutex<Vec<(Kind, Target)>>,
+    has_fresh: AtomicBool,
 }
 
 impl Scribe {
     /// Starts the thread `output`.
-    pub(super) fn start(
-        transactions: impl Write + Send + 'static,
-        sessions: impl Write + Send + 'static,
-    ) -> io::Result<Self> {
+    pub(super) fn start(transactions: Target, sessions: Target) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             blocks: ArrayQueue::new(BLOCKS),
+            written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            in_hand: AtomicU64::new(0),
             done: AtomicBool::new(false),
+            fresh: Mutex::default(),
+            has_fresh: AtomicBool::new(false),
         });
-        let source = Arc::clone(&shared);
-        let thread =
-            thread::Builder::new().name("output".into()).spawn(move || source.write(transactions, sessions))?;
-        Ok(Self { shared, thread })
+        let (source, (ending, ended)) = (Arc::clone(&shared), channel());
+        let write = move || {
+            let _ending = ending;
+            source.write(transactions, sessions)
+        };
+        let thread = thread::Builder::new().name("output".into()).spawn(write)?;
+        Ok(Self { shared, thread, ended })
     }
 
     /// A writing end.
@@ -67,31 +91,75 @@ impl Scribe {
         Feed { shared: Arc::clone(&self.shared), kind }
     }
 
+    /// From some line on, those of `kind` go to `target`.
+    pub(super) fn redirect(&self, kind: Kind, target: Target) {
+        self.shared.fresh.lock().unwrap_or_else(PoisonError::into_inner).push((kind, target));
+        // Release: pairs with Acquire in Shared::write.
+        self.shared.has_fresh.store(true, Ordering::Release);
+    }
+
     /// Whether writing has failed.
     pub(super) fn has_failed(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// Writes what is left; the lines dropped, and the first error.
-    pub(super) fn finish(self) -> (u64, io::Result<()>) {
+    /// What was counted so far.
+    pub(super) fn lines(&self) -> Lines {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Lines { written: read(&self.shared.written), dropped: read(&self.shared.dropped) }
+    }
+
+    /// Writes what is left, for as long as `grace` at most; what was counted, and the first error. An output that takes nothing is
+    /// left to itself then.
+    pub(super) fn finish(self, grace: Duration) -> (Lines, io::Result<()>) {
         // Release: pairs with Acquire in Shared::write.
         self.shared.done.store(true, Ordering::Release);
-        let written = self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread has panicked")));
-        (self.shared.dropped.load(Ordering::Relaxed), written)
+        if self.ended.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
+            let mut lines = self.lines();
+            lines.dropped += self.shared.in_hand.load(Ordering::Relaxed);
+            while let Some((_, block)) = self.shared.blocks.pop() {
+                lines.dropped += count_lines(&block);
+            }
+            return (lines, Err(io::Error::new(io::ErrorKind::TimedOut, "it takes no more")));
+        }
+        let Self { shared, thread, .. } = self;
+        let written = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread has panicked")));
+        let mut dropped = shared.dropped.load(Ordering::Relaxed) + shared.in_hand.load(Ordering::Relaxed);
+        // Where writing has failed.
+        while let Some((_, block)) = shared.blocks.pop() {
+            dropped += count_lines(&block);
+        }
+        (Lines { written: shared.written.load(Ordering::Relaxed), dropped }, written)
     }
 }
 
 impl Shared {
-    fn write(&self, mut transactions: impl Write, mut sessions: impl Write) -> io::Result<()> {
+    fn write(&self, mut transactions: Target, mut sessions: Target) -> io::Result<()> {
         loop {
             // Acquire: pairs with Release in Scribe::finish. What was pushed before is seen by the pops after.
             let done = self.done.load(Ordering::Acquire);
+            // Acquire: pairs with Release in Scribe::redirect.
+            if self.has_fresh.swap(false, Ordering::Acquire) {
+                for (kind, target) in self.fresh.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                    match kind {
+                        Kind::Transactions => transactions = target,
+                        Kind::Sessions => sessions = target,
+                    }
+                }
+            }
             let mut any = false;
             while let Some((kind, block)) = self.blocks.pop() {
                 any = true;
+                let lines = count_lines(&block);
+                self.in_hand.store(lines, Ordering::Relaxed);
                 match kind {
                     Kind::Transactions => transactions.write_all(&block)?,
                     Kind::Sessions => sessions.write_all(&block)?,
+                }
+                self.in_hand.store(0, Ordering::Relaxed);
+                self.written.fetch_add(lines, Ordering::Relaxed);
+                if self.has_fresh.load(Ordering::Relaxed) {
+                    break;
                 }
             }
             if any {
@@ -106,11 +174,16 @@ impl Shared {
     }
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("blocks", &self.blocks.len()).finish_non_exhaustive()
+    }
+}
+
 impl Write for Feed {
     fn write(&mut self, block: &[u8]) -> io::Result<usize> {
         if self.shared.blocks.push((self.kind, block.to_vec())).is_err() {
-            let lines = block.iter().filter(|octet| **octet == b'\n').count();
-            self.shared.dropped.fetch_add(lines as u64, Ordering::Relaxed);
+            self.shared.dropped.fetch_add(count_lines(block), Ordering::Relaxed);
         }
         Ok(block.len())
     }
@@ -118,6 +191,10 @@ impl Write for Feed {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn count_lines(block: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', block).count() as u64
 }
 
 /// Blocks that may wait, of some 64 KiB at most: 64 MiB, seconds of output of a busy machine.
@@ -129,7 +206,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 mod tests {
     use super::*;
 
-    /// An output that takes nothing until it is let go.
+    /// An output that takes nothing until it is let go, and counts lines.
     #[derive(Clone, Default)]
     struct Stalled(Arc<(AtomicBool, AtomicU64)>);
 
@@ -138,8 +215,7 @@ mod tests {
             while !self.0.0.load(Ordering::Acquire) {
                 thread::yield_now();
             }
-            let lines = octets.iter().filter(|octet| **octet == b'\n').count();
-            self.0.1.fetch_add(lines as u64, Ordering::Relaxed);
+            self.0.1.fetch_add(count_lines(octets), Ordering::Relaxed);
             Ok(octets.len())
         }
 
@@ -148,20 +224,46 @@ mod tests {
         }
     }
 
+    impl Stalled {
+        fn let_go(&self) {
+            self.0.0.store(true, Ordering::Release);
+        }
+
+        fn lines(&self) -> u64 {
+            self.0.1.load(Ordering::Relaxed)
+        }
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
     #[test]
     fn a_stalled_output_stalls_no_worker_and_every_line_is_written_or_counted() {
         let output = Stalled::default();
-        let scribe = Scribe::start(output.clone(), io::sink()).unwrap();
+        let scribe = Scribe::start(Box::new(output.clone()), Box::new(io::sink())).unwrap();
         let mut feed = scribe.feed(Kind::Transactions);
         let lines = 3 * BLOCKS as u64;
         for _ in 0..lines {
             feed.write_all(b"line\n").unwrap();
         }
-        output.0.0.store(true, Ordering::Release);
-        let (dropped, written) = scribe.finish();
-        written.unwrap();
-        assert!(dropped >= lines - BLOCKS as u64 - 1);
-        assert_eq!(output.0.1.load(Ordering::Relaxed) + dropped, lines);
+        output.let_go();
+        let (counted, ended) = scribe.finish(MINUTE);
+        ended.unwrap();
+        assert!(counted.dropped >= lines - BLOCKS as u64 - 1);
+        assert_eq!((output.lines(), counted.written + counted.dropped), (counted.written, lines));
+    }
+
+    #[test]
+    fn an_output_that_stays_stalled_does_not_keep_the_process() {
+        let output = Stalled::default();
+        let scribe = Scribe::start(Box::new(output.clone()), Box::new(io::sink())).unwrap();
+        let mut feed = scribe.feed(Kind::Transactions);
+        for _ in 0..7 {
+            feed.write_all(b"a\nb\n").unwrap();
+        }
+        let (counted, ended) = scribe.finish(Duration::from_millis(50));
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(counted, Lines { written: 0, dropped: 14 });
+        output.let_go();
     }
 
     #[test]
@@ -176,8 +278,32 @@ mod tests {
                 Ok(())
             }
         }
-        let scribe = Scribe::start(Broken, io::sink()).unwrap();
+        let scribe = Scribe::start(Box::new(Broken), Box::new(io::sink())).unwrap();
         scribe.feed(Kind::Transactions).write_all(b"line\n").unwrap();
-        assert_eq!(scribe.finish().1.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        let (counted, ended) = scribe.finish(MINUTE);
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(counted, Lines { written: 0, dropped: 1 });
+    }
+
+    #[test]
+    fn lines_go_to_the_output_that_was_given_last() {
+        let [old, new, sessions] = [Stalled::default(), Stalled::default(), Stalled::default()];
+        for output in [&old, &new, &sessions] {
+            output.let_go();
+        }
+        let scribe = Scribe::start(Box::new(old.clone()), Box::new(sessions.clone())).unwrap();
+        let mut feed = scribe.feed(Kind::Transactions);
+        feed.write_all(b"before\n").unwrap();
+        while scribe.lines().written < 1 {
+            thread::yield_now();
+        }
+        scribe.redirect(Kind::Transactions, Box::new(new.clone()));
+        while scribe.shared.has_fresh.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        feed.write_all(b"after\nafter\n").unwrap();
+        scribe.feed(Kind::Sessions).write_all(b"session\n").unwrap();
+        scribe.finish(MINUTE).1.unwrap();
+        assert_eq!([old.lines(), new.lines(), sessions.lines()], [1, 2, 1]);
     }
 }

@@ -7,9 +7,14 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "live")]
 mod feed;
+mod output;
+#[cfg(feature = "live")]
+mod privileges;
 pub(crate) mod read;
 #[cfg(feature = "live")]
 pub(crate) mod run;
+#[cfg(feature = "live")]
+mod settings;
 mod summary;
 
 /// Passive TLS decryption: mirrored frames and session keys in, HTTP transactions out.

@@ -1,8 +1,7 @@
 //! `plaintap read`: captures and keys to transactions, offline.
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -16,6 +15,7 @@ use plaintap_keystore::keylog::{Report, load_keylog, load_keylog_file};
 use plaintap_keystore::{KeySource, Store};
 
 use super::Failure;
+use super::output::Output;
 use super::summary::{Input, Outcomes, Summary};
 
 /// What `plaintap read` takes.
@@ -56,8 +56,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let keys = load_keys(arguments, &store)?;
     let all_keys_known = load_keys_of_captures(&arguments.captures, &store)?;
     let mut source = CaptureSource::open(&arguments.captures).map_err(|error| Failure::Usage(error.to_string()))?;
-    let transactions = output(arguments.out.as_deref())?;
-    let sessions = arguments.sessions.as_deref().map_or(Ok(Output::Nowhere), |path| output(Some(path)))?;
+    let transactions = Output::create(arguments.out.as_deref())?;
+    let sessions = arguments.sessions.as_deref().map_or(Ok(Output::Nowhere), |path| Output::create(Some(path)))?;
     let mut sink = Outcomes::new(JsonLines::with_sessions(transactions, sessions));
     let mut config = Config::default();
     config.http.body_limit = arguments.body_limit;
@@ -170,39 +170,6 @@ fn load_keys_of_captures(captures: &[PathBuf], store: &Store) -> Result<bool, Fa
         .map_err(|error| Failure::Usage(error.to_string()))?;
     }
     Ok(complete)
-}
-
-pub(super) fn output(path: Option<&Path>) -> Result<Output, Failure> {
-    let Some(path) = path else { return Ok(Output::Standard(io::stdout())) };
-    let file =
-        File::create(path).map_err(|error| Failure::Usage(format!("cannot write to {}: {error}", path.display())))?;
-    Ok(Output::File(file))
-}
-
-/// Where lines go; the sink writes whole blocks.
-#[derive(Debug)]
-pub(super) enum Output {
-    Standard(io::Stdout),
-    File(File),
-    Nowhere,
-}
-
-impl Write for Output {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Standard(stdout) => stdout.write(octets),
-            Self::File(file) => file.write(octets),
-            Self::Nowhere => Ok(octets.len()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Standard(stdout) => stdout.flush(),
-            Self::File(file) => file.flush(),
-            Self::Nowhere => Ok(()),
-        }
-    }
 }
 
 fn progress_bar(arguments: &Arguments, source: &CaptureSource) -> ProgressBar {

@@ -1,6 +1,6 @@
 //! `plaintap run`: interfaces and keys to transactions, live.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,111 +9,121 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use plaintap::config::Config;
-use plaintap::runtime::{Filters, Runtime, RuntimeConfig, RuntimeReport, Setup};
+use plaintap::runtime::{Runtime, RuntimeReport, Setup};
 use plaintap::sink::JsonLines;
 use plaintap::source::af_xdp::{KernelStats, RingStats};
 use plaintap::source::steer::Mode;
 use plaintap::stats::Stats;
 use plaintap::tls::Outcome;
-use plaintap_keystore::ingest::{Clock, Follower, Intake, IntakeConfig, ServerIdentity, Upkeep};
+use plaintap_keystore::ingest::{Clock, Follower, Intake, Upkeep};
 use plaintap_keystore::keylog::Report;
 use plaintap_keystore::{KeySource, Store};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use rustix::thread::CapabilitySet;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
+use tracing::{error, info, warn};
 
 use super::Failure;
-use super::feed::{Feed, Kind, Scribe};
-use super::read::{Output, output};
+use super::feed::{Feed, Kind, Lines, Scribe};
+use super::output::Output;
+use super::privileges::{Account, renounce, works_without};
+use super::settings::{Settings, network};
 use super::summary::{Input, Outcomes, Summary};
 
 /// What `plaintap run` takes.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
+    /// Configuration file (deploy/plaintap.toml shows all there is); what the command line says goes before it.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
     /// Interface that the mirror comes in on; once for each.
-    #[arg(short, long = "interface", required = true, value_name = "IF")]
-    interfaces: Vec<String>,
+    #[arg(short, long = "interface", value_name = "IF")]
+    pub(super) interfaces: Vec<String>,
     /// Address to take keys on, over TLS, as the F5 iRule sends them.
     #[arg(long, value_name = "ADDR:PORT")]
-    key_listen: Vec<SocketAddr>,
-    /// Where the certificate of --key-listen is kept; one is made on first use.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/plaintap")]
-    key_state: PathBuf,
+    pub(super) key_listen: Vec<SocketAddr>,
+    /// Where the certificate of --key-listen is kept; one is made on first use [default: /var/lib/plaintap]
+    #[arg(long, value_name = "DIR")]
+    pub(super) key_state: Option<PathBuf>,
     /// Key log file to follow as it grows (SSLKEYLOGFILE format).
     #[arg(short, long, value_name = "KEYLOG")]
-    keys: Vec<PathBuf>,
-    /// Where transactions go, a JSON object a line; standard output by default.
+    pub(super) keys: Vec<PathBuf>,
+    /// File that transactions are appended to, a JSON object a line; standard output by default.
     #[arg(short, long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// Where to write a JSON line for each TLS connection: was it decrypted, and if not, why.
+    pub(super) out: Option<PathBuf>,
+    /// File to append a JSON line to for each TLS connection: was it decrypted, and if not, why.
     #[arg(short, long, value_name = "FILE")]
-    sessions: Option<PathBuf>,
+    pub(super) sessions: Option<PathBuf>,
     /// Worker threads, each with its share of the flows; by default half of the processors.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
-    workers: Option<u32>,
+    pub(super) workers: Option<u32>,
     /// Only TCP connections with this port; once for each.
     #[arg(long = "port", value_name = "PORT")]
-    ports: Vec<u16>,
+    pub(super) ports: Vec<u16>,
     /// Only this VLAN; once for each.
     #[arg(long = "vlan", value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
-    vlans: Vec<u16>,
+    pub(super) vlans: Vec<u16>,
     /// Only from or to this network (10.0.0.0/8); once for each.
     #[arg(long = "network", value_name = "NETWORK", value_parser = network)]
-    networks: Vec<(IpAddr, u8)>,
+    pub(super) networks: Vec<(IpAddr, u8)>,
     /// Drop what is not captured, but for the host's own: the interface is there for the mirror only.
     #[arg(long)]
-    drop_others: bool,
+    pub(super) drop_others: bool,
     /// Keep all connections between two hosts on one worker, for mirrors with IP fragments.
     #[arg(long)]
-    hash_addresses: bool,
-    /// Octets kept of each message body, with the content coding removed.
-    #[arg(long, value_name = "BYTES", default_value_t = 0)]
-    body_limit: usize,
+    pub(super) hash_addresses: bool,
+    /// Become this user once all is set up.
+    #[arg(short, long, value_name = "NAME")]
+    pub(super) user: Option<String>,
+    /// Octets kept of each message body, with the content coding removed [default: 0]
+    #[arg(long, value_name = "BYTES")]
+    pub(super) body_limit: Option<usize>,
     /// Keep the values of Authorization, Cookie and the like.
     #[arg(long)]
-    no_redact: bool,
+    pub(super) no_redact: bool,
     /// Say nothing but errors and warnings.
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
 }
 
 /// Captures until it is told to stop, says how it went.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // The second one ends the process at once; the kernel then takes the program off the interface.
-        register_conditional_shutdown(signal, 1, Arc::clone(&stop))
-            .and_then(|_| register(signal, Arc::clone(&stop)))
-            .map_err(|error| Failure::Running(format!("cannot catch signals: {error}")))?;
-    }
-    let setup = Setup::open(config(arguments)).map_err(|error| usage(&error))?;
-    // Nothing that it starts can gain what it has not; nothing is started anyway.
-    rustix::thread::set_no_new_privs(true)
-        .map_err(|error| Failure::Running(format!("cannot renounce privileges: {error}")))?;
+    let (stop, reload) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    catch_signals(&stop, &reload).map_err(|error| Failure::Running(format!("cannot catch signals: {error}")))?;
+    log(arguments.quiet);
     #[expect(clippy::disallowed_methods, reason = "for the summary")]
     let started = Instant::now();
-    let (store, clock) = (Store::default(), Clock::start());
-    let upkeep = Upkeep::start(store.clone(), clock).map_err(no_thread)?;
-    let follower = Follower::start(&store, clock, &arguments.keys, KeySource::File).map_err(|error| usage(&error))?;
-    let intake = (!arguments.key_listen.is_empty()).then(|| start_intake(arguments, &store, clock)).transpose()?;
+    let mut settings = Settings::load(arguments)?;
+    let outputs = (Output::append(settings.transactions.as_deref())?, sessions(&settings)?);
+    let setup = Setup::open(settings.runtime.clone()).map_err(|error| usage(&error))?;
+    drop_privileges(&settings, &setup, [&outputs.0, &outputs.1])?;
 
-    let transactions = output(arguments.out.as_deref())?;
-    let sessions = arguments.sessions.as_deref().map_or(Ok(Output::Nowhere), |path| output(Some(path)))?;
-    let scribe = Scribe::start(transactions, sessions).map_err(no_thread)?;
+    // Threads from here on: they have what privileges are left.
+    let (store, clock) = (Store::new(settings.store()), Clock::start());
+    let upkeep = Upkeep::start(store.clone(), clock).map_err(no_thread)?;
+    let follower =
+        Follower::start(&store, clock, &settings.keys.files, KeySource::File).map_err(|error| usage(&error))?;
+    let intake = settings.intake().map(|config| Intake::start(store.clone(), clock, config));
+    let intake = intake.transpose().map_err(|error| usage(&error))?;
+    let scribe = Scribe::start(Box::new(outputs.0), Box::new(outputs.1)).map_err(no_thread)?;
     let sink = || Outcomes::new(JsonLines::with_sessions(scribe.feed(Kind::Transactions), scribe.feed(Kind::Sessions)));
     // A feed takes all that it is given; what fails is the thread behind it.
     let flush = |sink: &mut Outcomes<Feed, Feed>| drop(sink.flush());
-    let runtime = setup.start(&store, sink, flush).map_err(|error| usage(&error))?;
-    if !arguments.quiet {
-        say_what_runs(&runtime, intake.as_ref());
-    }
+    let mut runtime = setup.start(&store, sink, flush).map_err(|error| usage(&error))?;
+    say_what_runs(&runtime, intake.as_ref());
 
     while !stop.load(Ordering::Relaxed) && !runtime.has_failed() && !scribe.has_failed() {
+        if reload.swap(false, Ordering::Relaxed) {
+            match change(arguments, &settings, &mut runtime, intake.as_ref(), &scribe) {
+                Ok(new) => settings = new,
+                Err(failure) => error!("not reloaded: {failure}"),
+            }
+        }
         thread::park_timeout(LOOK_EVERY);
     }
 
     let report = runtime.stop().map_err(|error| Failure::Running(chain(&error)))?;
-    let (lines_dropped, written) = scribe.finish();
+    let (lines, written) = scribe.finish(OUTPUT_GRACE);
     let mut keys = Report::default();
     follower.stop().iter().for_each(|file| keys.add(&file.lines));
     if let Some(intake) = intake {
@@ -122,7 +132,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     drop(upkeep);
     let panicked = report.panicked;
     if !arguments.quiet {
-        let summary = summary(report, started.elapsed(), &keys, lines_dropped);
+        let summary = summary(report, started.elapsed(), &keys, lines);
         // Standard error may be closed: that is no reason to fail.
         let _ = write!(io::stderr().lock(), "{summary}");
     }
@@ -137,67 +147,112 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-fn start_intake(arguments: &Arguments, store: &Store, clock: Clock) -> Result<Intake, Failure> {
-    let config = IntakeConfig {
-        listen: arguments.key_listen.clone(),
-        identity: ServerIdentity::SelfSigned { state_dir: arguments.key_state.clone() },
-        ..IntakeConfig::default()
-    };
-    Intake::start(store.clone(), clock, config).map_err(|error| usage(&error))
+fn catch_signals(stop: &Arc<AtomicBool>, reload: &Arc<AtomicBool>) -> io::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        // The second one ends the process at once; the kernel then takes the program off the interface.
+        register_conditional_shutdown(signal, 1, Arc::clone(stop))?;
+        register(signal, Arc::clone(stop))?;
+    }
+    register(SIGHUP, Arc::clone(reload)).map(drop)
 }
 
-fn config(arguments: &Arguments) -> RuntimeConfig {
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let workers = arguments.workers.unwrap_or((processors / 2).clamp(1, 256) as u32);
-    let mut pipeline = Config::default();
-    pipeline.http.body_limit = arguments.body_limit;
-    pipeline.http.redact = !arguments.no_redact;
-    pipeline.tls.key_deadline = Some(KEY_DEADLINE);
-    pipeline.tls.wait_after_close = true;
-    RuntimeConfig {
-        interfaces: arguments.interfaces.clone(),
-        workers,
-        // With more workers than processors the kernel divides better.
-        pin: workers as usize <= processors,
-        filters: Filters {
-            ports: arguments.ports.clone(),
-            vlans: arguments.vlans.clone(),
-            networks: arguments.networks.clone(),
-            drop_others: arguments.drop_others,
-        },
-        hash_addresses: arguments.hash_addresses,
-        pipeline,
-        ..RuntimeConfig::default()
+/// Log lines go to standard error; `RUST_LOG` says which, if it is set.
+fn log(quiet: bool) {
+    let default = if quiet { "warn" } else { "info" };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+/// Gives up all that is not needed from here on.
+fn drop_privileges(settings: &Settings, setup: &Setup, outputs: [&Output; 2]) -> Result<(), Failure> {
+    let failed = |error| Failure::Running(format!("cannot give up privileges: {error}"));
+    let account = settings.user.as_deref().map(|name| match Account::find(name) {
+        Ok(Some(account)) => Ok(account),
+        Ok(None) => Err(Failure::Usage(format!("no user '{name}'"))),
+        Err(error) => Err(failed(error)),
+    });
+    let account = account.transpose()?;
+    if let Some(account) = &account {
+        let (uid, gid) = (account.uid.as_raw(), account.gid.as_raw());
+        outputs.iter().try_for_each(|output| output.give_to(uid, gid)).map_err(failed)?;
+        if let Some(state) = settings.key_state() {
+            // The intake makes what is in it, once it is the account's.
+            match std::fs::create_dir(state).and_then(|()| std::os::unix::fs::chown(state, Some(uid), Some(gid))) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Failure::Usage(format!("cannot make {}: {error}", state.display())));
+                }
+                _ => {}
+            }
+        }
     }
+    let mut keep = CapabilitySet::empty();
+    let counted = || setup.interfaces().iter().all(|interface| interface.verdicts().is_ok());
+    if !works_without(counted).map_err(failed)? {
+        keep |= CapabilitySet::BPF;
+    }
+    if settings.has_low_port() {
+        keep |= CapabilitySet::NET_BIND_SERVICE;
+    }
+    let kept = renounce(account.as_ref(), keep).map_err(failed)?;
+    let user = settings.user.as_deref().map(|name| format!("user {name}, ")).unwrap_or_default();
+    info!("set up; from here on {user}capabilities: {kept}");
+    Ok(())
+}
+
+fn sessions(settings: &Settings) -> Result<Output, Failure> {
+    settings.sessions.as_deref().map_or(Ok(Output::Nowhere), |path| Output::append(Some(path)))
+}
+
+/// Does what `settings` say now, as far as it can be done in a run: filters, who may send keys, the intake's certificate, the host's
+/// addresses, and the outputs, which may have been renamed since.
+fn change(
+    arguments: &Arguments,
+    old: &Settings,
+    runtime: &mut Runtime<Outcomes<Feed, Feed>>,
+    intake: Option<&Intake>,
+    scribe: &Scribe,
+) -> Result<Settings, Failure> {
+    let new = Settings::load(arguments)?;
+    // What may fail comes before what cannot.
+    let transactions = Output::append(new.transactions.as_deref())?;
+    let of_sessions = sessions(&new)?;
+    let fingerprint = intake.map_or(Ok(None), Intake::reload).map_err(|error| usage(&error))?;
+    runtime.set_filters(&new.runtime.filters).map_err(|error| usage(&error))?;
+    if let Some(intake) = intake {
+        intake.set_allow(new.allow.clone());
+    }
+    scribe.redirect(Kind::Transactions, Box::new(transactions));
+    scribe.redirect(Kind::Sessions, Box::new(of_sessions));
+    for name in old.fixed_changes(&new) {
+        warn!("{name} changed: takes effect with a restart");
+    }
+    match fingerprint {
+        Some(fingerprint) => info!("reloaded; keys with certificate {fingerprint}"),
+        None => info!("reloaded"),
+    }
+    Ok(new)
 }
 
 fn say_what_runs(runtime: &Runtime<Outcomes<Feed, Feed>>, intake: Option<&Intake>) {
-    let mut text = String::new();
     for interface in runtime.interfaces() {
         let mode = match interface.mode {
             Mode::Driver => "in the driver",
             Mode::Generic => "in the kernel's generic path, slowly: the driver has no XDP",
         };
         let copy = if interface.zero_copy { "without a copy" } else { "with a copy" };
-        text += &format!("capturing on {} ({} queues, {mode}, {copy})\n", interface.name, interface.queues);
+        info!("capturing on {} ({} queues, {mode}, {copy})", interface.name, interface.queues);
     }
-    if let Some(intake) = intake {
-        let addrs: Vec<_> = intake.local_addrs().iter().map(SocketAddr::to_string).collect();
-        text += &format!("keys on {}", addrs.join(", "));
-        if let Some(fingerprint) = intake.fingerprint() {
-            text += &format!(", certificate {fingerprint}");
-        }
-        text.push('\n');
+    if let Some(fingerprint) = intake.and_then(Intake::fingerprint) {
+        info!("keys with certificate {fingerprint}");
     }
-    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-fn summary(
-    report: RuntimeReport<Outcomes<Feed, Feed>>,
-    elapsed: Duration,
-    keys: &Report,
-    lines_dropped: u64,
-) -> Summary<'_> {
+fn summary(report: RuntimeReport<Outcomes<Feed, Feed>>, elapsed: Duration, keys: &Report, lines: Lines) -> Summary<'_> {
     let (mut stats, mut rings, mut kernel) = (Stats::default(), RingStats::default(), KernelStats::default());
     let mut outcomes = [0; Outcome::ALL.len()];
     for worker in &report.workers {
@@ -208,17 +263,8 @@ fn summary(
         }
         outcomes.iter_mut().zip(worker.sink.counts()).for_each(|(sum, count)| *sum += count);
     }
-    let input = Input::Live { verdicts: report.verdicts, rings, kernel, lines_dropped };
+    let input = Input::Live { verdicts: report.verdicts, rings, kernel, lines_dropped: lines.dropped };
     Summary { elapsed, input, stats, keys, outcomes }
-}
-
-/// `ADDRESS/LENGTH`, or an address alone.
-fn network(text: &str) -> Result<(IpAddr, u8), String> {
-    let (addr, len) = text.split_once('/').unwrap_or((text, ""));
-    let addr: IpAddr = addr.parse().map_err(|_| "not an address".to_owned())?;
-    let most = if addr.is_ipv4() { 32 } else { 128 };
-    let len = if len.is_empty() { most } else { len.parse().map_err(|_| "not a prefix length".to_owned())? };
-    if len > most { Err(format!("a prefix has {most} bits at most")) } else { Ok((addr, len)) }
 }
 
 /// An error with what caused it, in a line.
@@ -241,7 +287,7 @@ fn no_thread(error: io::Error) -> Failure {
     Failure::Running(format!("cannot start a thread: {error}"))
 }
 
-/// How long records wait for their key: mirror and key race, and after half a minute the key will not come.
-const KEY_DEADLINE: Duration = Duration::from_secs(30);
-/// How often it is looked whether to stop.
+/// How long an output may take at the end for what is left: a reader that sleeps must not keep the process.
+const OUTPUT_GRACE: Duration = Duration::from_secs(5);
+/// How often it is looked whether to stop or to reload.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use self::h1::Agreed;
 use crate::Timestamp;
 use crate::flow::{Direction, FlowContext};
@@ -105,9 +107,11 @@ crate::counters! {
 }
 
 /// Limits and switches of the HTTP stage.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
     /// Body octets kept of each message, after content coding is removed (default 0: bodies are not kept).
+    #[serde(skip)]
     pub body_limit: usize,
     /// Octets kept of a head (default 65,536: eight times what common servers accept). What is over is counted in
     /// `heads_too_large`; the body is found all the same.
@@ -119,6 +123,7 @@ pub struct HttpConfig {
     pub max_outstanding: usize,
     /// How long a transaction may go on after its response began before it is announced with what there is of it (default
     /// 10 s: nearly all are over by then; server-sent events, watches and tunnels are not). Counted in `streams_announced`.
+    #[serde(with = "crate::config::seconds")]
     pub stream_after: Duration,
     /// Streams that may be open on an HTTP/2 connection (default 4,096: servers allow 100 to 1,000). Counted in
     /// `h2_streams_overflowed`.
@@ -136,6 +141,7 @@ pub struct HttpConfig {
     /// over is forgotten and, where it is used, counted in `h2_fields_unknown`.
     pub max_header_table: usize,
     /// Whether credentials are replaced by `REDACTED` (default true).
+    #[serde(skip)]
     pub redact: bool,
 }
 

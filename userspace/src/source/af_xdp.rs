@@ -21,12 +21,14 @@ use std::{fmt, io};
 
 use crossbeam_queue::ArrayQueue;
 use plaintap_xdp_common::{STAMP, stamped};
+use serde::{Deserialize, Serialize};
 use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
 use xsk_rs::umem::frame::FrameDesc;
 use xsk_rs::{CompQueue, FillQueue, RxQueue, Socket, TxQueue, Umem};
 
 /// Sizes of the rings of one queue.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RingConfig {
     /// Frames of a queue's UMEM, 4 KiB each. Default 8,192, 32 MiB: what 10 Gbit/s of large frames bring in 10 ms.
     pub frames: u32,

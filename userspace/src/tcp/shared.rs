@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::held::{Held, PIECE_COST};
 
 crate::counters! {
@@ -45,12 +47,15 @@ crate::counters! {
 }
 
 /// Limits of reassembly.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TcpConfig {
     /// How long an acknowledged hole may still be filled (default 100 ms): mirrors reorder across NICs and queues by
     /// some milliseconds.
+    #[serde(with = "crate::config::seconds")]
     pub reorder_window: Duration,
     /// How long a hole waits that nobody has acknowledged (default 5 s): a few retransmission timeouts.
+    #[serde(with = "crate::config::seconds")]
     pub hole_timeout: Duration,
     /// Octets held of one connection (default 1 MiB): the window of a fast sender.
     pub held_octets_per_flow: usize,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use plaintap_keystore::{Reader, Store};
+use serde::{Deserialize, Serialize};
 
 use super::TlsInfo;
 use super::record::{self, HEADER_LEN};
@@ -75,11 +76,14 @@ crate::counters! {
 }
 
 /// Limits of the TLS stage.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
     /// How long ciphertext waits for its key; `None`: until the connection ends (default; `run` sets 30 s).
+    #[serde(with = "crate::config::optional_seconds")]
     pub key_deadline: Option<Duration>,
     /// Whether a connection that is over still waits for its key (default). `read` does not, once it has read all keys.
+    #[serde(skip)]
     pub wait_after_close: bool,
     /// Octets parked of one connection (default 8 MiB): some seconds of a busy connection.
     pub parked_octets_per_flow: usize,

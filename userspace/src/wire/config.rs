@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Limits of [`Decoder`](super::Decoder), per decoder (one a worker).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct WireConfig {
     /// Tunnels in one another that are looked through. Default 8: real stacks have three or four (an overlay network
     /// mirrored over ERSPAN, in an MPLS core); the limit stops frames made to be walked for long.
@@ -15,6 +18,7 @@ pub struct WireConfig {
     pub fragment_bytes: usize,
     /// How long after its first fragment a datagram may be completed, in capture time. Default 30 s, as Linux has it
     /// (`net.ipv4.ipfrag_time`): an identification is used again soon after.
+    #[serde(with = "crate::config::seconds")]
     pub fragment_age: Duration,
     /// Flows whose F5 secrets are remembered, to pair parts that come on different frames and to tell new ones from
     /// repetitions. Default 16,384, at some 500 octets each.
