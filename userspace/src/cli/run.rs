@@ -1,7 +1,9 @@
 //! `plaintap run`: interfaces and keys to transactions, live.
 
+use std::fs::DirBuilder;
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -182,7 +184,11 @@ fn drop_privileges(settings: &Settings, setup: &Setup, outputs: [&Output; 2]) ->
         outputs.iter().try_for_each(|output| output.give_to(uid, gid)).map_err(failed)?;
         if let Some(state) = settings.key_state() {
             // The intake makes what is in it, once it is the account's.
-            match std::fs::create_dir(state).and_then(|()| std::os::unix::fs::chown(state, Some(uid), Some(gid))) {
+            match DirBuilder::new()
+                .mode(0o700)
+                .create(state)
+                .and_then(|()| std::os::unix::fs::chown(state, Some(uid), Some(gid)))
+            {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(Failure::Usage(format!("cannot make {}: {error}", state.display())));
                 }
@@ -221,7 +227,7 @@ fn change(
     // What may fail comes before what cannot.
     let transactions = Output::append(new.transactions.as_deref())?;
     let of_sessions = sessions(&new)?;
-    let fingerprint = intake.map_or(Ok(None), Intake::reload).map_err(|error| usage(&error))?;
+    intake.map_or(Ok(None), Intake::reload).map_err(|error| usage(&error))?;
     runtime.set_filters(&new.runtime.filters).map_err(|error| usage(&error))?;
     if let Some(intake) = intake {
         intake.set_allow(new.allow.clone());
@@ -231,10 +237,7 @@ fn change(
     for name in old.fixed_changes(&new) {
         warn!("{name} changed: takes effect with a restart");
     }
-    match fingerprint {
-        Some(fingerprint) => info!("reloaded; keys with certificate {fingerprint}"),
-        None => info!("reloaded"),
-    }
+    info!("reloaded");
     Ok(new)
 }
 

@@ -60,21 +60,26 @@ impl Lab {
         self.directory.join(name)
     }
 
-    /// Starts `plaintap run` and waits until it captures.
+    /// Starts `plaintap run`, with a new output, and waits until it captures.
     pub(crate) fn start(&self, arguments: &[&str]) -> Run {
+        let _ = fs::remove_file(self.path("out.jsonl"));
+        let out = self.path("out.jsonl");
+        let mut running = self.start_as(&[&["--out", out.to_str().unwrap()], arguments].concat());
+        for _ in arguments.iter().filter(|argument| **argument == "--interface") {
+            running.says("capturing on");
+        }
+        running
+    }
+
+    /// Starts `plaintap run` with these arguments and no others.
+    pub(crate) fn start_as(&self, arguments: &[&str]) -> Run {
         let mut child = Command::new("ip")
-            .args(["netns", "exec", &self.tap, PLAINTAP, "run", "--out"])
-            .arg(self.path("out.jsonl"))
+            .args(["netns", "exec", &self.tap, PLAINTAP, "run"])
             .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let mut said = String::new();
-        let interfaces = arguments.iter().filter(|argument| **argument == "--interface").count();
-        while said.matches("capturing on").count() < interfaces {
-            assert_ne!(lines.read_line(&mut said).unwrap(), 0, "it ended: {said}");
-        }
+        let lines = BufReader::new(child.stderr.take().unwrap());
         Run { child, lines }
     }
 
@@ -141,6 +146,15 @@ impl Run {
         assert!(self.child.wait().unwrap().success(), "{summary}");
         assert!(!summary.contains("BUG"), "{summary}");
         summary
+    }
+
+    /// Waits until it says something.
+    pub(crate) fn says(&mut self, wanted: &str) -> String {
+        let mut said = String::new();
+        while !said.contains(wanted) {
+            assert_ne!(self.lines.read_line(&mut said).unwrap(), 0, "it ended: {said}");
+        }
+        said
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -7,5 +7,6 @@ mod clients;
 mod corpus;
 mod interface;
 mod lab;
+mod process;
 mod replay;
 mod site;

@@ -1,0 +1,102 @@
+//! The process itself: what it may do, what it learns anew, how it ends.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::process::Signal;
+
+use crate::corpus::{case, frames, normalized, read};
+use crate::lab::{Lab, run};
+
+#[test]
+fn a_configuration_is_read_again_on_sighup() {
+    let Some(lab) = Lab::new("reload", 1) else { return };
+    let (capture, keys) = (case("demo").join("capture.pcapng"), case("demo").join("keys.log"));
+    let expected = read(&capture, &keys);
+    let frames: Vec<_> = frames(&capture).into_iter().map(|(_, frame)| (0, frame)).collect();
+    let (config, output) = (lab.path("plaintap.toml"), lab.path("transactions.jsonl"));
+    let write = |filters: &str| {
+        let text = format!(
+            "interfaces = ['m0']\nworkers = 1\n[keys]\nfiles = [{keys:?}]\n[output]\ntransactions = {output:?}\n\
+             [filters]\n{filters}\n"
+        );
+        fs::write(&config, text).unwrap();
+    };
+    write("ports = [1]");
+    let mut running = lab.start_as(&["--config", config.to_str().unwrap()]);
+    running.says("capturing on m0");
+    lab.send(&frames);
+
+    // A file that is wrong changes nothing.
+    write("ports = ['https']");
+    running.signal(Signal::HUP);
+    let said = running.says("not reloaded");
+    assert!(said.contains("plaintap.toml, line 8"), "{said}");
+    // The output has been renamed by then, as logrotate does.
+    let rotated = lab.path("transactions.jsonl.1");
+    fs::rename(&output, &rotated).unwrap();
+    write("");
+    running.signal(Signal::HUP);
+    let said = running.says("reloaded");
+    assert!(!said.contains("takes effect with a restart"), "{said}");
+    lab.send(&frames);
+    // And what cannot change is said.
+    fs::write(&config, fs::read_to_string(&config).unwrap().replace("workers = 1", "workers = 2")).unwrap();
+    running.signal(Signal::HUP);
+    let said = running.says(" reloaded");
+    assert!(said.contains("workers, rings or limits changed: takes effect with a restart"), "{said}");
+    let summary = running.stop();
+
+    assert_eq!(fs::read_to_string(&rotated).unwrap(), "", "port 1 has no traffic");
+    assert_eq!(normalized(&fs::read_to_string(&output).unwrap()), expected, "{summary}");
+    assert!(summary.contains(&format!("other_port {}", frames.len())), "the first time; {summary}");
+}
+
+#[test]
+fn no_thread_keeps_privileges() {
+    let Some(lab) = Lab::new("privileges", 1) else { return };
+    run(&format!("ip -n {} link set lo up", lab.tap));
+    let (capture, keys) = (case("demo").join("capture.pcapng"), case("demo").join("keys.log"));
+    let state = lab.path("state");
+    let mut running = lab.start(&[
+        "--interface",
+        "m0",
+        "--user",
+        "nobody",
+        "--key-listen",
+        "127.0.0.1:8001",
+        "--key-state",
+        state.to_str().unwrap(),
+        "--keys",
+        keys.to_str().unwrap(),
+    ]);
+    let tasks = format!("/proc/{}/task", running.child.id());
+    let mut threads = 0;
+    for task in fs::read_dir(tasks).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        threads += 1;
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_once(':').unwrap().1.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(u64::from_str_radix(&field(set)[0], 16).unwrap(), 0, "{set}\n{status}");
+        }
+        for ids in ["Uid", "Gid"] {
+            assert!(field(ids).iter().all(|id| id != "0"), "{status}");
+        }
+        assert!(!field("Groups").contains(&"0".to_owned()), "{status}");
+        assert_eq!(field("NoNewPrivs"), ["1"], "{status}");
+    }
+    assert!(threads > 4, "worker, output, intake, key files, upkeep");
+    // All of it works all the same, and the output is for its owner to open again.
+    lab.send(&frames(&capture).into_iter().map(|(_, frame)| (0, frame)).collect::<Vec<_>>());
+    let output = fs::metadata(lab.path("out.jsonl")).unwrap();
+    assert_eq!((output.uid() == 0, output.mode() & 0o777), (false, 0o640));
+    fs::set_permissions(&lab.directory, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    running.signal(Signal::HUP);
+    running.says("reloaded");
+    let summary = running.stop();
+    assert_eq!(lab.transactions(), read(&capture, &keys), "{summary}");
+    assert!(summary.contains("m0") && summary.contains("steered"), "{summary}");
+}
