@@ -2,10 +2,10 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 .DEFAULT_GOAL := help
 
-demo: ## reads a shipped capture of real HTTPS traffic and shows the transactions in it
-	@deploy/setup.sh build
-	cargo build --release --locked --package plaintap
-	@deploy/demo.sh
+demo: ## live, in network namespaces: real clients, nginx, a mirror, keys as an F5 sends them (not root: from a capture)
+	@deploy/setup.sh demo
+	cargo build --release --locked --package plaintap --features live
+	@deploy/lab.sh
 
 build: ## the program with live capture: target/release/plaintap
 	@deploy/setup.sh live

@@ -1,11 +1,12 @@
 #!/bin/sh
-# The demo: a capture of real HTTPS traffic, and what plaintap reads in it.
+# The demo that needs no root: a capture of real HTTPS traffic, and what plaintap reads in it. (lab.sh is the live one.)
 set -eu
 cd "$(dirname "$0")/.."
 capture=userspace/tests/corpus/demo/capture.pcapng
 keys=userspace/tests/corpus/demo/keys.log
 transactions=target/demo.transactions.jsonl
 sessions=target/demo.sessions.jsonl
+plaintap=${PLAINTAP:-target/release/plaintap}
 
 if [ -t 1 ]; then
     width=$(tput cols 2>/dev/null || echo 80)
@@ -16,7 +17,7 @@ else
 fi
 
 title "\$ plaintap read $capture --keys $keys"
-target/release/plaintap read "$capture" --keys "$keys" --out "$transactions" --sessions "$sessions"
+"$plaintap" read "$capture" --keys "$keys" --out "$transactions" --sessions "$sessions"
 
 title "The HTTP transactions in it ($transactions)"
 jq -r '[.["client.address"], .["tls.protocol.version"] // "-", .["network.protocol.version"],

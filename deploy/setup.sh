@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what plaintap needs from the system: the packages of deploy/packages.txt that are missing, through apt.
 #
-#   deploy/setup.sh build    what it takes to build and to run the demo
+#   deploy/setup.sh build    what it takes to build
 #   deploy/setup.sh live     that, and what it takes to build live capture
+#   deploy/setup.sh demo     that, and what the live demo needs (of which nothing is started)
 #   deploy/setup.sh          that, and what the tests need (servers and clients; none of them is started)
 #
 # Quiet and quick when nothing is missing. Does not touch Rust: without cargo it says how to get it.
@@ -21,8 +22,9 @@ and open a new shell."
 case ${1-all} in
 build) wanted=$(sed -n 's/^\([a-z0-9][^ #]*\) *# build:.*/\1/p' "$list") ;;
 live) wanted=$(sed -n 's/^\([a-z0-9][^ #]*\) *# \(build\|live\):.*/\1/p' "$list") ;;
+demo) wanted=$(sed -n 's/^\([a-z0-9][^ #]*\) *# \(build\|live\|demo\):.*/\1/p' "$list") ;;
 all) wanted=$(sed -n 's/^\([a-z0-9][^ #]*\).*/\1/p' "$list") ;;
-*) die "unknown set '$1': build, live, or nothing for all" ;;
+*) die "unknown set '$1': build, live, demo, or nothing for all" ;;
 esac
 
 if ! command -v dpkg-query >/dev/null; then
