@@ -66,7 +66,7 @@ tell() {
         "$dir/transactions.jsonl" | head -n 1 | sed 's/,"/, "/g' | fold -s -w "$width"
 
     title "What plaintap says at its end"
-    tail -n "+$((1 + $(wc -l <"$dir/said.first")))" "$dir/said"
+    tail -n "+$((1 + $(wc -l <"$dir/said.first")))" "$dir/said" | plain
 
     local curls loads logged transactions decrypted incomplete lost agree=yes
     curls=$(grep -c '^[1-5]' "$dir/curl.report") || curls=0
@@ -218,7 +218,7 @@ CONF
 }
 
 start_plaintap() {
-    : >"$dir/transactions.jsonl" >"$dir/said"
+    touch "$dir/transactions.jsonl" "$dir/said"
     local arguments=(run --interface m0 --interface m1 --key-listen 10.78.0.2:8001)
     title "plaintap, live"
     cat <<'PICTURE'
@@ -236,13 +236,16 @@ PICTURE
     runs=$!
     until_true "plaintap does not start" said_all
     cp "$dir/said" "$dir/said.first"
-    cat "$dir/said.first"
+    plain <"$dir/said.first"
 }
 
 said_all() {
     kill -0 "$runs" 2>/dev/null || fail "plaintap has ended: $(cat "$dir/said")"
-    grep -q '^keys on' "$dir/said"
+    grep -q 'capturing on m1' "$dir/said" && grep -q 'keys with certificate' "$dir/said"
 }
+
+# Log lines without their time.
+plain() { sed -E 's/^[0-9-]+T[0-9:.]+Z +(INFO )?//'; }
 
 # What the iRule does: when a handshake is over, its secrets, over a TLS connection of their own. Here they are taken from the clients.
 start_key_sender() {
