@@ -25,6 +25,8 @@ pub(super) struct Half {
     /// The other side's first segment after its SYN was seen, and acknowledges `base`: nothing is missing before it.
     pub(super) base_acked: bool,
     pub(super) ended: bool,
+    /// Since something is held, the other side has acknowledged less.
+    pub(super) answered: bool,
     pub(super) gap_octets: u64,
     /// Where the stream has gone on beyond [`MAX_AHEAD`], for all that is known: as the other side has acknowledged, or, where
     /// that was never seen, as the segment before said.
@@ -166,6 +168,7 @@ impl Half {
             return false;
         }
         let Some(mut piece) = held.pieces.pop_front() else { return false };
+        self.answered = false;
         held.octets -= piece.octets.len();
         if held.pieces.is_empty() {
             shared.recycle_held(self.held.take());
@@ -191,6 +194,17 @@ impl Half {
         true
     }
 
+    /// Throws away what is held.
+    pub(super) fn abandon(&mut self, shared: &mut TcpShared) {
+        self.answered = false;
+        if let Some(held) = self.held.take() {
+            for piece in held.pieces {
+                shared.stats.octets_abandoned += piece.octets.len() as u64;
+                shared.recycle(piece.octets);
+            }
+        }
+    }
+
     /// Declares the next `len` octets missing.
     pub(super) fn skip(
         &mut self,
@@ -200,6 +214,7 @@ impl Half {
         shared: &mut TcpShared,
         handler: &mut impl StreamHandler,
     ) {
+        self.answered = false;
         self.next = self.next.add(len);
         self.gap_octets += u64::from(len);
         count_gap(shared, u64::from(len));

@@ -57,6 +57,9 @@ impl Reassembler {
             let other = &mut self.halves[side.reverse().index()];
             other.base_acked |= opens && !other.peer_acked && (!other.synced || other.base == ack);
             other.acknowledge(ack);
+            if let Some(first) = other.held.as_ref().and_then(|held| held.pieces.front()) {
+                other.answered |= first.seq.distance_from(ack) > 0;
+            }
         }
         let [half, other] = self.pair(side);
         half.seen = true;
@@ -133,8 +136,12 @@ impl Reassembler {
             if waited < shared.config.reorder_window {
                 return true;
             }
-            let patient = waited < shared.config.hole_timeout;
-            if !self.give_up(patient, now, shared, handler) {
+            let patience = match waited < shared.config.hole_timeout {
+                true => Patience::Acknowledged,
+                false if self.discard_unaccepted(now, shared, handler) => continue,
+                false => Patience::None,
+            };
+            if !self.give_up(patience, now, shared, handler) {
                 return true;
             }
         }
@@ -143,7 +150,7 @@ impl Reassembler {
 
     /// Delivers all that is held, holes as gaps, and ends both directions: the connection is over or the input ends.
     pub fn finish(&mut self, now: Timestamp, shared: &mut TcpShared, handler: &mut impl StreamHandler) {
-        while self.is_blocked() && self.give_up(false, now, shared, handler) {}
+        while self.is_blocked() && self.give_up(Patience::None, now, shared, handler) {}
         for side in [Side::A, Side::B] {
             let half = &mut self.halves[side.index()];
             let lost = half.acked.distance_from(half.next);
@@ -151,13 +158,8 @@ impl Reassembler {
                 // A single octet is rather a FIN that was lost.
                 half.skip(lost as u32, side, now, shared, handler);
             }
-            if let Some(held) = self.halves[side.index()].held.take() {
-                for piece in held.pieces {
-                    shared.stats.octets_abandoned += piece.octets.len() as u64;
-                    shared.recycle(piece.octets);
-                }
-            }
             let half = &mut self.halves[side.index()];
+            half.abandon(shared);
             if !half.ended {
                 half.ended = true;
                 let how = half.end.map_or(StreamEnd::Cut, |(_, _, how)| how);
@@ -297,7 +299,7 @@ impl Reassembler {
         self.deliver_held(ts, shared, handler);
         while self.over_cap(shared) {
             shared.stats.gaps_forced += 1;
-            if !self.give_up(false, ts, shared, handler) {
+            if !self.give_up(Patience::None, ts, shared, handler) {
                 break;
             }
         }
@@ -328,10 +330,29 @@ impl Reassembler {
         }
     }
 
-    /// Turns the oldest wait into a gap. False when it may still be filled (`patient`) or there is none.
+    /// Throws away what stands beyond a hole when the receiver has since acknowledged less, and for so long that it is no delay: it
+    /// has not taken it. So a segment beyond its window, which anyone can send, makes no gap of octets that are still to come.
+    fn discard_unaccepted(&mut self, now: Timestamp, shared: &mut TcpShared, handler: &mut impl StreamHandler) -> bool {
+        let mut discarded = false;
+        for half in &mut self.halves {
+            let unaccepted = |start: SeqNumber| half.peer_acked && start.distance_from(half.acked) > 0;
+            let first = half.held.as_ref().and_then(|held| held.pieces.front()).map(|piece| piece.seq);
+            if half.answered && first.is_some_and(|start| start.distance_from(half.next) > 0 && unaccepted(start)) {
+                half.abandon(shared);
+                discarded = true;
+            }
+        }
+        if discarded {
+            self.deliver_held(now, shared, handler);
+            self.blocked_since = self.first_waiting_since(now).unwrap_or(now);
+        }
+        discarded
+    }
+
+    /// Turns the oldest wait into a gap. False when it may still be filled, or there is none.
     fn give_up(
         &mut self,
-        patient: bool,
+        patience: Patience,
         now: Timestamp,
         shared: &mut TcpShared,
         handler: &mut impl StreamHandler,
@@ -344,7 +365,7 @@ impl Reassembler {
             let Some((ts, start, ack)) = half.first_waiting(now) else { continue };
             let hole = start.distance_from(half.next);
             let (lacking, len) = if hole > 0 {
-                if patient && !(half.peer_acked && half.acked.distance_from(start) >= 0) {
+                if patience == Patience::Acknowledged && !(half.peer_acked && half.acked.distance_from(start) >= 0) {
                     continue;
                 }
                 (side, hole)
@@ -361,7 +382,7 @@ impl Reassembler {
             }
         }
         let Some((_, _, lacking, len)) = best else {
-            return !patient && self.break_deadlock(now, shared, handler);
+            return patience == Patience::None && self.break_deadlock(now, shared, handler);
         };
         let half = &mut self.halves[lacking.index()];
         match len {
@@ -398,6 +419,15 @@ impl Reassembler {
     fn first_waiting_since(&self, now: Timestamp) -> Option<Timestamp> {
         self.halves.iter().filter_map(|half| half.first_waiting(now)).map(|(ts, ..)| ts).min()
     }
+}
+
+/// Which holes are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// Those that the other side has acknowledged: their octets were sent and have come.
+    Acknowledged,
+    /// All.
+    None,
 }
 
 #[cfg(test)]

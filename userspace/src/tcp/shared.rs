@@ -33,7 +33,7 @@ crate::counters! {
         octets_duplicate,
         /// Payload octets dropped: out of the window, after the end, or beyond a FIN.
         octets_dropped,
-        /// Payload octets still held when the input ended or the connection was evicted.
+        /// Payload octets still held when the input ended or the connection was evicted, or that the receiver has not taken.
         octets_abandoned,
         /// Overlapping copies whose content differs from the first.
         overlaps_conflicting,
@@ -54,7 +54,8 @@ pub struct TcpConfig {
     /// some milliseconds.
     #[serde(with = "crate::config::seconds")]
     pub reorder_window: Duration,
-    /// How long a hole waits that nobody has acknowledged (default 5 s): a few retransmission timeouts.
+    /// How long a hole waits that nobody has acknowledged (default 5 s): a few retransmission timeouts. What stands beyond one that the
+    /// receiver says is still open was out of its window, and is thrown away.
     #[serde(with = "crate::config::seconds")]
     pub hole_timeout: Duration,
     /// Octets held of one connection (default 1 MiB): the window of a fast sender.

@@ -527,6 +527,31 @@ fn a_forged_acknowledgement_hides_nothing() {
 }
 
 #[test]
+fn a_segment_beyond_the_receivers_window_hides_nothing() {
+    let mut bench = Bench::open(100, 200);
+    bench.send(A, 101, 201, "PA", b"before");
+    bench.send(B, 201, 107, "A", b"");
+    // The server answers what is out of its window with what it expects (RFC 9293 section 3.10.7.4).
+    bench.send(A, 107 + 1_000_000, 201, "PA", b"decoy");
+    bench.send(B, 201, 107, "A", b"");
+    bench.wait(bench.shared.config.hole_timeout);
+    bench.send(A, 107, 201, "PA", b"secret");
+    bench.send(B, 201, 113, "PA", b"answer");
+    bench.wait(bench.shared.config.reorder_window);
+    assert_eq!(bench.take(), r#"A"before" A"secret" B"answer""#);
+    assert_eq!((bench.shared.stats.gaps, bench.shared.stats.octets_abandoned), (0, 5));
+    bench.finish();
+}
+
+#[test]
+fn a_hole_that_the_receiver_was_not_heard_of_becomes_a_gap() {
+    let mut bench = Bench::open(100, 200);
+    bench.send(A, 107, 201, "PA", b"after");
+    bench.wait(bench.shared.config.hole_timeout);
+    assert_eq!(bench.take(), r#"A~6 A"after""#);
+}
+
+#[test]
 fn small_pieces_count_with_what_they_take() {
     let mut bench = Bench::open(100, 200);
     bench.shared.config.held_octets = 20 * PIECE_COST;
