@@ -21,11 +21,15 @@ use crate::sink::TransactionSink;
 use crate::source::InterfaceId;
 use crate::source::af_xdp::{self, MAX_MTU, Ring, RingConfig, RingError};
 use crate::source::steer::{Counts, SteerError};
-use crate::worker::{Worker, WorkerReport};
+use crate::worker::{Slot, Worker, WorkerReport};
 
 mod interface;
+mod nic;
+mod watch;
 
 pub use interface::Interface;
+pub use nic::NicStats;
+pub use watch::{InterfaceSnapshot, Snapshot, Watch, WorkerSnapshot};
 
 /// What is captured, and by how many.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +78,7 @@ pub struct Runtime<S> {
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<WorkerReport<S>>>,
     interfaces: Vec<Interface>,
+    watch: Watch,
 }
 
 /// What a run came to.
@@ -85,6 +90,8 @@ pub struct RuntimeReport<S> {
     pub panicked: usize,
     /// By interface: its name, and what XDP did with its frames.
     pub verdicts: Vec<(String, Counts)>,
+    /// What the NICs counted since the run began, all together.
+    pub nic: NicStats,
 }
 
 /// Why a run could not start.
@@ -157,18 +164,22 @@ impl Setup {
         flush: fn(&mut S),
     ) -> Result<Runtime<S>, RuntimeError> {
         let Self { config, interfaces, rings } = self;
-        let mut runtime = Runtime { stop: Arc::default(), workers: Vec::new(), interfaces };
-        for (number, rings) in rings.into_iter().enumerate() {
+        let slots: Vec<Arc<Slot>> = rings.iter().map(|_| Arc::default()).collect();
+        let watch = Watch::new(&interfaces, slots.clone());
+        let mut runtime = Runtime { stop: Arc::default(), workers: Vec::new(), interfaces, watch };
+        for ((number, rings), published) in rings.into_iter().enumerate().zip(slots) {
             let mut pipeline = Pipeline::new(config.pipeline.clone(), store).map_err(RuntimeError::Readers)?;
             for (id, name) in (0..).map(InterfaceId).zip(&config.interfaces) {
                 pipeline.name_interface(id, name);
             }
             let processor = config.pin.then_some(number);
-            let worker = Worker { pipeline, sink: sink(), flush, rings, processor, stop: Arc::clone(&runtime.stop) };
+            let stop = Arc::clone(&runtime.stop);
+            let worker = Worker { pipeline, sink: sink(), flush, rings, processor, published, stop };
             let thread = thread::Builder::new().name(format!("worker-{number}"));
             runtime.workers.push(thread.spawn(move || worker.run()).map_err(RuntimeError::Thread)?);
         }
         runtime.interfaces.iter_mut().try_for_each(Interface::steer)?;
+        runtime.watch.set_steering(true);
         Ok(runtime)
     }
 }
@@ -177,6 +188,16 @@ impl<S> Runtime<S> {
     /// The interfaces.
     pub fn interfaces(&self) -> &[Interface] {
         &self.interfaces
+    }
+
+    /// What others may look at this run through, while it goes on and after.
+    pub fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// What has been counted so far.
+    pub fn snapshot(&self) -> Snapshot {
+        self.watch.snapshot()
     }
 
     /// Captures only what `filters` let through, and learns the host's addresses anew. Flows go on; those that are not captured any
@@ -196,6 +217,10 @@ impl<S> Runtime<S> {
 
     /// Stops capturing, lets the workers finish what has come, and says what all came to.
     pub fn stop(mut self) -> Result<RuntimeReport<S>, SteerError> {
+        self.watch.set_steering(false);
+        // Before the driver begins anew.
+        let mut nic = NicStats::default();
+        self.interfaces.iter().for_each(|interface| nic.add(&interface.nic()));
         self.interfaces.iter_mut().for_each(Interface::detach);
         // Release: pairs with Acquire in Worker::run.
         self.stop.store(true, Ordering::Release);
@@ -209,6 +234,7 @@ impl<S> Runtime<S> {
             verdicts: verdicts.collect::<Result<_, SteerError>>()?,
             workers: ended.into_iter().flatten().collect(),
             panicked,
+            nic,
         })
     }
 }

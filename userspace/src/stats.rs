@@ -249,6 +249,11 @@ macro_rules! counters {
                 [$((stringify!($field), self.$field)),*].into_iter()
             }
 
+            /// Every counter, in the order of declaration.
+            pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+                [$(&mut self.$field),*].into_iter()
+            }
+
             /// Adds `other`'s counts to these.
             pub fn add(&mut self, other: &Self) {
                 $(self.$field += other.$field;)*

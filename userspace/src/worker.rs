@@ -26,6 +26,11 @@ use crate::source::af_xdp::{KernelStats, Ring, RingStats};
 use crate::source::{Frame, InterfaceId, LinkType};
 use crate::stats::Stats;
 
+mod published;
+
+use published::Ended;
+pub use published::{Published, Slot};
+
 /// What a worker is made of.
 #[derive(Debug)]
 pub struct Worker<S> {
@@ -39,6 +44,8 @@ pub struct Worker<S> {
     pub rings: Vec<(InterfaceId, Ring)>,
     /// The processor to run on.
     pub processor: Option<usize>,
+    /// Where it shows what it has counted, while it works: when it has come to the end of what there was, and ten times a second.
+    pub published: Arc<Slot>,
     /// Set when no more frames come: the worker ends once its rings are empty.
     pub stop: Arc<AtomicBool>,
 }
@@ -63,8 +70,11 @@ impl<S: TransactionSink> Worker<S> {
             // Where it may not, it runs on any: slower, not wrong.
             let _ = sched_setaffinity(None, &processors);
         }
+        let slot = Arc::clone(&self.published);
+        let _ended = Ended(&slot);
         let mut now = Clocks::read();
         let (mut flushed_at, mut busy_at) = (now.real, now.real);
+        let (mut published_at, mut is_news) = (0, true);
         loop {
             // Acquire: pairs with Release in Runtime::stop. What was steered before the flag was set is in the rings by now.
             let stopping = self.stop.load(Ordering::Acquire);
@@ -82,6 +92,12 @@ impl<S: TransactionSink> Worker<S> {
                 (self.flush)(&mut self.sink);
                 flushed_at = now.real;
             }
+            is_news |= !idle;
+            let late = now.monotonic - published_at >= PUBLISH_AFTER;
+            if (late || idle && is_news) && self.publish(now.monotonic, late) {
+                is_news = false;
+                published_at = if late { now.monotonic } else { published_at };
+            }
             if idle {
                 self.wait(now.real.saturating_since(busy_at) < BUSY_FOR);
             }
@@ -89,8 +105,28 @@ impl<S: TransactionSink> Worker<S> {
         let rings = self.rings.iter().map(|(id, ring)| (*id, ring.stats(), ring.kernel_stats().unwrap_or_default()));
         let rings = rings.collect();
         self.pipeline.finish(&mut self.sink);
+        slot.write(|published| self.show(now.monotonic, true, published));
         (self.flush)(&mut self.sink);
         WorkerReport { stats: self.pipeline.stats(), rings, sink: self.sink }
+    }
+
+    /// Shows what has been counted; with `kernel`, what the kernel has too. False: somebody reads just now.
+    fn publish(&self, now: u64, kernel: bool) -> bool {
+        self.published.try_write(|published| self.show(now, kernel, published))
+    }
+
+    fn show(&self, now: u64, kernel: bool, published: &mut Published) {
+        published.at = now;
+        published.stats = self.pipeline.stats();
+        published.gauges = self.pipeline.gauges();
+        // The first time only.
+        published.rings.resize(self.rings.len(), Default::default());
+        for (shown, (id, ring)) in published.rings.iter_mut().zip(&self.rings) {
+            (shown.0, shown.1) = (*id, ring.stats());
+            if let (true, Ok(counted)) = (kernel, ring.kernel_stats()) {
+                shown.2 = counted;
+            }
+        }
     }
 
     /// Takes some frames, the oldest of all rings first.
@@ -182,5 +218,7 @@ const FRAMES_A_PASS: usize = 64;
 const HOLD: u64 = 200_000;
 /// How long a record may wait in the sink of a worker that is never idle.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
+/// How old, in nanoseconds, what a worker shows may be: a look at the kernel's counters costs a system call a ring.
+const PUBLISH_AFTER: u64 = 100_000_000;
 /// How long after a frame the next is expected soon.
 const BUSY_FOR: Duration = Duration::from_secs(1);

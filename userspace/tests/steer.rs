@@ -124,7 +124,7 @@ fn the_kernel_finds_what_the_classifier_finds() {
         {
             assert!(seen[reason as usize] > 0, "{reason:?} never happened");
         }
-        let counts = program.counters().unwrap();
+        let counts = program.counters().read().unwrap();
         assert_eq!(counts.iter().map(|(_, _, count)| count).sum::<u64>(), total, "every frame is counted once");
         let no_socket = counts.iter().find(|count| (count.0, count.1) == (Verdict::Pass, Reason::NoSocket));
         let steered = seen[Reason::Tcp as usize] + seen[Reason::Fragment as usize];

@@ -266,7 +266,7 @@ fn summary(report: RuntimeReport<Outcomes<Feed, Feed>>, elapsed: Duration, keys:
         }
         outcomes.iter_mut().zip(worker.sink.counts()).for_each(|(sum, count)| *sum += count);
     }
-    let input = Input::Live { verdicts: report.verdicts, rings, kernel, lines_dropped: lines.dropped };
+    let input = Input::Live { nic: report.nic, verdicts: report.verdicts, rings, kernel, lines_dropped: lines.dropped };
     Summary { elapsed, input, stats, keys, outcomes }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use plaintap::flow::{Direction, FlowContext};
 use plaintap::http::{Transaction, WebSocket};
+#[cfg(feature = "live")]
+use plaintap::runtime::NicStats;
 use plaintap::sink::{JsonLines, TransactionSink};
 #[cfg(feature = "live")]
 use plaintap::source::af_xdp::{KernelStats, RingStats};
@@ -92,6 +94,8 @@ pub(crate) enum Input {
     /// From interfaces.
     #[cfg(feature = "live")]
     Live {
+        /// What the NICs counted.
+        nic: NicStats,
         /// By interface: its name, and frames by what XDP did with them and why.
         verdicts: Vec<(String, Counts)>,
         /// What the workers' sockets received.
@@ -152,9 +156,14 @@ impl Input {
         match self {
             Self::Captures { source, .. } => source.iter().map(|(name, count)| ("source", name, count)).collect(),
             #[cfg(feature = "live")]
-            Self::Live { rings, kernel, lines_dropped, .. } => (kernel.iter())
+            Self::Live { nic, rings, kernel, lines_dropped, .. } => (kernel.iter())
                 .chain(rings.iter().filter(|(name, _)| *name == "descriptors_refused"))
                 .map(|(name, count)| ("ring", name, count))
+                .chain(
+                    nic.iter()
+                        .filter(|(name, _)| NicStats::LOSSES.contains(name))
+                        .map(|(name, count)| ("nic", name, count)),
+                )
                 .chain([("output", "lines_dropped", *lines_dropped)])
                 .collect(),
         }

@@ -4,9 +4,10 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
+use super::nic::{Nic, NicStats};
 use super::{Filters, RuntimeConfig, RuntimeError};
 use crate::source::af_xdp::{MAX_MTU, Ring};
-use crate::source::steer::{self, Counts, Mode, Program, SteerError, flags};
+use crate::source::steer::{self, Counts, Mode, Program, SteerError, VerdictCounters, flags};
 
 /// An interface with a program on it, which stays there for as long as this lives, and no longer.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct Interface {
     pub mode: Mode,
     /// Whether all of its queues are read without a copy.
     pub zero_copy: bool,
+    pub(super) nic: Nic,
     program: Program,
     steering: steer::Config,
 }
@@ -48,11 +50,14 @@ impl Interface {
                 rings.push(ring);
             }
         }
-        let mut interface = Self { name: name.into(), queues, mode: Mode::Generic, zero_copy, program, steering };
+        let nic = Nic::new(name);
+        let mut interface = Self { name: name.into(), queues, mode: Mode::Generic, zero_copy, nic, program, steering };
         interface.steering.flags = if config.hash_addresses { flags::HASH_ADDRESSES } else { 0 };
         interface.set_filters(&config.filters)?;
         interface.program.configure(steer::Config { workers: 0, ..interface.steering })?;
         interface.mode = interface.program.attach(name)?;
+        // Some drivers begin anew here. The frames that come in between are few.
+        interface.nic = Nic::new(name);
         Ok((interface, rings))
     }
 
@@ -79,7 +84,16 @@ impl Interface {
 
     /// Frames so far by what was done with them, and why.
     pub fn verdicts(&self) -> Result<Counts, SteerError> {
-        self.program.counters()
+        self.program.counters().read()
+    }
+
+    pub(super) fn verdict_counters(&self) -> VerdictCounters {
+        self.program.counters().clone()
+    }
+
+    /// What the NIC has counted since the run began.
+    pub fn nic(&self) -> NicStats {
+        self.nic.stats()
     }
 }
 

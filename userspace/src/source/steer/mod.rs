@@ -12,7 +12,7 @@ pub use plaintap_xdp_common::{
     Config, Filter, Reason, STAMP, Verdict, Walk, classify, flags, flow_hash, stamped, worker,
 };
 #[cfg(feature = "live")]
-pub use program::{Counts, Mode, Program, SteerError};
+pub use program::{Counts, Mode, Program, SteerError, VerdictCounters};
 
 /// An address in 16 octets, as the XDP program has them: IPv4 as `::ffff:a.b.c.d`.
 pub fn octets(addr: IpAddr) -> [u8; 16] {

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, XskMap};
@@ -32,12 +33,16 @@ pub struct Program {
     config: Config,
     sockets: XskMap<MapData>,
     config_map: Array<MapData, [u32; 4]>,
-    counters: PerCpuArray<MapData, u64>,
+    counters: VerdictCounters,
     ports: Bits,
     vlans: Bits,
     networks: LpmTrie<MapData, [u8; 16], u8>,
     locals: HashMap<MapData, [u8; 16], u8>,
 }
+
+/// What a program has counted, for any thread; it may be read when the program is gone.
+#[derive(Clone)]
+pub struct VerdictCounters(Arc<PerCpuArray<MapData, u64>>);
 
 /// Frames by what was done with them, and why.
 pub type Counts = Vec<(Verdict, Reason, u64)>;
@@ -107,7 +112,7 @@ impl Program {
             config: Config::default(),
             sockets: take(&mut ebpf, maps::SOCKETS)?,
             config_map: take(&mut ebpf, maps::CONFIG)?,
-            counters: take(&mut ebpf, maps::COUNTERS)?,
+            counters: VerdictCounters(Arc::new(take(&mut ebpf, maps::COUNTERS)?)),
             ports: Bits::new(maps::PORTS, maps::PORT_WORDS, take(&mut ebpf, maps::PORTS)?),
             vlans: Bits::new(maps::VLANS, maps::VLAN_WORDS, take(&mut ebpf, maps::VLANS)?),
             networks: take(&mut ebpf, maps::NETWORKS)?,
@@ -191,19 +196,9 @@ impl Program {
         self.link = None;
     }
 
-    /// Frames so far by verdict and reason, of all processors; those that there were none of are left out.
-    pub fn counters(&self) -> Result<Counts, SteerError> {
-        let mut counts = Vec::new();
-        for verdict in [Verdict::Steer, Verdict::Pass, Verdict::Drop] {
-            for &reason in Reason::ALL {
-                let failed = |error| SteerError::Map(maps::COUNTERS, Some(Box::new(error)));
-                let count = self.counters.get(&counter(verdict, reason), 0).map_err(failed)?.iter().sum();
-                if count != 0 {
-                    counts.push((verdict, reason, count));
-                }
-            }
-        }
-        Ok(counts)
+    /// Frames so far by verdict and reason.
+    pub fn counters(&self) -> &VerdictCounters {
+        &self.counters
     }
 
     /// Runs the program on a frame that no interface has seen (`BPF_PROG_TEST_RUN`): what it returned, an XDP action, and its
@@ -245,6 +240,29 @@ impl Program {
     fn write_config(&mut self) -> Result<(), SteerError> {
         let failed = |error| SteerError::List(maps::CONFIG, Box::new(error));
         self.config_map.set(0, self.config.to_words(), 0).map_err(failed)
+    }
+}
+
+impl VerdictCounters {
+    /// Frames so far by verdict and reason, of all processors; those that there were none of are left out.
+    pub fn read(&self) -> Result<Counts, SteerError> {
+        let mut counts = Vec::new();
+        for verdict in [Verdict::Steer, Verdict::Pass, Verdict::Drop] {
+            for &reason in Reason::ALL {
+                let failed = |error| SteerError::Map(maps::COUNTERS, Some(Box::new(error)));
+                let count = self.0.get(&counter(verdict, reason), 0).map_err(failed)?.iter().sum();
+                if count != 0 {
+                    counts.push((verdict, reason, count));
+                }
+            }
+        }
+        Ok(counts)
+    }
+}
+
+impl fmt::Debug for VerdictCounters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(maps::COUNTERS)
     }
 }
 
