@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "live")]
 mod feed;
+#[cfg(feature = "live")]
+mod minutes;
 mod output;
 #[cfg(feature = "live")]
 mod privileges;

@@ -27,6 +27,7 @@ use tracing::{error, info, warn};
 
 use super::Failure;
 use super::feed::{Feed, Kind, Lines, Scribe};
+use super::minutes::Minutes;
 use super::output::Output;
 use super::privileges::{Account, renounce, works_without};
 use super::settings::{Settings, network};
@@ -114,6 +115,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut runtime = setup.start(&store, sink, flush).map_err(|error| usage(&error))?;
     say_what_runs(&runtime, intake.as_ref());
 
+    let mut minutes = Minutes::new();
     while !stop.load(Ordering::Relaxed) && !runtime.has_failed() && !scribe.has_failed() {
         if reload.swap(false, Ordering::Relaxed) {
             match change(arguments, &settings, &mut runtime, intake.as_ref(), &scribe) {
@@ -121,6 +123,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 Err(failure) => error!("not reloaded: {failure}"),
             }
         }
+        minutes.tick(started.elapsed(), || (runtime.snapshot(), scribe.lines()));
         thread::park_timeout(LOOK_EVERY);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use plaintap::flow::{Direction, FlowContext};
 use plaintap::http::{Transaction, WebSocket};
 #[cfg(feature = "live")]
-use plaintap::runtime::NicStats;
+use plaintap::runtime::{NicStats, Snapshot};
 use plaintap::sink::{JsonLines, TransactionSink};
 #[cfg(feature = "live")]
 use plaintap::source::af_xdp::{KernelStats, RingStats};
@@ -17,6 +17,9 @@ use plaintap::source::steer::{Counts, Verdict};
 use plaintap::stats::Stats;
 use plaintap::tls::{Outcome, Session};
 use plaintap_keystore::keylog::Report;
+
+#[cfg(feature = "live")]
+use super::feed::Lines;
 
 /// Counts the outcomes of sessions on their way to the sink.
 #[derive(Debug)]
@@ -156,16 +159,7 @@ impl Input {
         match self {
             Self::Captures { source, .. } => source.iter().map(|(name, count)| ("source", name, count)).collect(),
             #[cfg(feature = "live")]
-            Self::Live { nic, rings, kernel, lines_dropped, .. } => (kernel.iter())
-                .chain(rings.iter().filter(|(name, _)| *name == "descriptors_refused"))
-                .map(|(name, count)| ("ring", name, count))
-                .chain(
-                    nic.iter()
-                        .filter(|(name, _)| NicStats::LOSSES.contains(name))
-                        .map(|(name, count)| ("nic", name, count)),
-                )
-                .chain([("output", "lines_dropped", *lines_dropped)])
-                .collect(),
+            Self::Live { nic, rings, kernel, lines_dropped, .. } => live_losses(nic, rings, kernel, *lines_dropped),
         }
     }
 
@@ -245,6 +239,37 @@ impl fmt::Display for Summary<'_> {
         }
         Ok(())
     }
+}
+
+/// What a run has lost so far, by stage and counter.
+#[cfg(feature = "live")]
+pub(super) fn losses_of(snapshot: &Snapshot, lines: Lines) -> Vec<(&'static str, &'static str, u64)> {
+    let (mut nic, mut rings, mut kernel) = (NicStats::default(), RingStats::default(), KernelStats::default());
+    snapshot.interfaces.iter().for_each(|interface| nic.add(&interface.nic));
+    for (_, ring, counted) in snapshot.workers.iter().flat_map(|worker| &worker.published.rings) {
+        rings.add(ring);
+        kernel.add(counted);
+    }
+    let before = live_losses(&nic, &rings, &kernel, lines.dropped);
+    let all = before.into_iter().chain(snapshot.stats().iter());
+    all.filter(|(stage, name, count)| *count > 0 && is_loss(stage, name)).collect()
+}
+
+/// Counters of what was lost around the pipelines.
+#[cfg(feature = "live")]
+fn live_losses(
+    nic: &NicStats,
+    rings: &RingStats,
+    kernel: &KernelStats,
+    lines_dropped: u64,
+) -> Vec<(&'static str, &'static str, u64)> {
+    (kernel.iter().map(|(name, count)| ("ring", name, count)))
+        .chain(
+            rings.iter().filter(|(name, _)| *name == "descriptors_refused").map(|(name, count)| ("ring", name, count)),
+        )
+        .chain(nic.iter().filter(|(name, _)| NicStats::LOSSES.contains(name)).map(|(name, count)| ("nic", name, count)))
+        .chain([("output", "lines_dropped", lines_dropped)])
+        .collect()
 }
 
 /// Whether a counter tells of something that is missing in the output, or was not understood: all do that are not known to be
@@ -372,7 +397,7 @@ const ORDINARY: [(&str, &[&str]); 6] = [
 ];
 
 /// A number with a comma at each thousand.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
