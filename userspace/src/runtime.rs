@@ -42,6 +42,8 @@ pub struct RuntimeConfig {
     pub pin: bool,
     /// Sizes of the rings, for each queue.
     pub rings: RingConfig,
+    /// Take off XDP programs that others have attached.
+    pub force: bool,
     /// Which frames are captured.
     pub filters: Filters,
     /// All segments between two addresses go to one worker, fragments included.
@@ -105,13 +107,16 @@ pub enum RuntimeError {
     Twice(String),
     /// Frames would not fit.
     #[error(
-        "the MTU of '{interface}' is {mtu}; frames of more than {MAX_MTU} do not fit: ip link set dev {interface} mtu {MAX_MTU}"
+        "the MTU of '{interface}' is {mtu}, and frames of several buffers are not for its driver or this kernel ({reason}): \
+         ip link set dev {interface} mtu {MAX_MTU}"
     )]
     Mtu {
         /// The interface.
         interface: String,
         /// Its MTU.
         mtu: u32,
+        /// What could not be done.
+        reason: String,
     },
     /// A socket.
     #[error(transparent)]
@@ -136,13 +141,12 @@ impl Setup {
         config.workers = config.workers.max(1);
         let mut rings: Vec<Vec<(InterfaceId, Ring)>> = (0..config.workers).map(|_| Vec::new()).collect();
         let mut interfaces = Vec::new();
-        let (hash_key, mut owner) = (random_key(), 0);
+        let hash_key = random_key();
         for (id, name) in (0..).map(InterfaceId).zip(&config.interfaces) {
             if config.interfaces.iter().filter(|other| *other == name).count() > 1 {
                 return Err(RuntimeError::Twice(name.clone()));
             }
-            let (interface, opened) = Interface::open(name, &config, hash_key, owner)?;
-            owner = (owner + interface.queues) % config.workers;
+            let (interface, opened) = Interface::open(name, &config, hash_key)?;
             interfaces.push(interface);
             for (rings, opened) in rings.iter_mut().zip(opened) {
                 rings.extend(opened.into_iter().map(|ring| (id, ring)));
@@ -174,7 +178,8 @@ impl Setup {
             }
             let processor = config.pin.then_some(number);
             let stop = Arc::clone(&runtime.stop);
-            let worker = Worker { pipeline, sink: sink(), flush, rings, processor, published, stop };
+            let busy_poll = config.rings.busy_poll;
+            let worker = Worker { pipeline, sink: sink(), flush, rings, busy_poll, processor, published, stop };
             let thread = thread::Builder::new().name(format!("worker-{number}"));
             runtime.workers.push(thread.spawn(move || worker.run()).map_err(RuntimeError::Thread)?);
         }
@@ -264,6 +269,7 @@ impl Default for RuntimeConfig {
             workers: 1,
             pin: true,
             rings: af_xdp::RingConfig::default(),
+            force: false,
             filters: Filters::default(),
             hash_addresses: false,
             pipeline: Config::default(),

@@ -42,6 +42,8 @@ pub struct Worker<S> {
     pub flush: fn(&mut S),
     /// Its ring of every queue, with the interface of the queue.
     pub rings: Vec<(InterfaceId, Ring)>,
+    /// Whether it runs the drivers itself, and never sleeps.
+    pub busy_poll: bool,
     /// The processor to run on.
     pub processor: Option<usize>,
     /// Where it shows what it has counted, while it works: when it has come to the end of what there was, and ten times a second.
@@ -98,10 +100,13 @@ impl<S: TransactionSink> Worker<S> {
                 is_news = false;
                 published_at = if late { now.monotonic } else { published_at };
             }
-            if idle {
+            if idle && self.busy_poll {
+                thread::yield_now();
+            } else if idle {
                 self.wait(now.real.saturating_since(busy_at) < BUSY_FOR);
             }
         }
+        self.rings.iter_mut().for_each(|(_, ring)| ring.finish());
         let rings = self.rings.iter().map(|(id, ring)| (*id, ring.stats(), ring.kernel_stats().unwrap_or_default()));
         let rings = rings.collect();
         self.pipeline.finish(&mut self.sink);
@@ -131,7 +136,7 @@ impl<S: TransactionSink> Worker<S> {
 
     /// Takes some frames, the oldest of all rings first.
     fn receive(&mut self, now: Clocks) -> Pass {
-        let Self { pipeline, sink, rings, .. } = self;
+        let Self { pipeline, sink, rings, busy_poll, .. } = self;
         let hold = if rings.len() > 1 { HOLD } else { 0 };
         let mut pass = Pass::Nothing;
         for _ in 0..FRAMES_A_PASS {
@@ -153,15 +158,18 @@ impl<S: TransactionSink> Worker<S> {
             }
         }
         for (_, ring) in rings {
-            // Frames that others have given back count too: while they come, this worker does not sleep for long.
-            if ring.refill() {
-                pass = Pass::Frames;
+            // Where another worker is at the fill ring, this one does not sleep on frames that the kernel may need.
+            if !ring.refill() && pass == Pass::Nothing {
+                pass = Pass::Young;
+            }
+            if *busy_poll && ring.peek().is_none() {
+                ring.drive();
             }
         }
         pass
     }
 
-    /// Sleeps until a frame is there, but not for long: keys come without one, and other workers give frames back.
+    /// Sleeps until a frame is there, but not for long: keys come without one.
     fn wait(&self, busy: bool) {
         let mut sockets: Vec<PollFd<'_>> =
             self.rings.iter().map(|(_, ring)| PollFd::new(ring, PollFlags::IN)).collect();
@@ -176,9 +184,9 @@ impl<S: TransactionSink> Worker<S> {
 enum Pass {
     /// There is nothing to do.
     Nothing,
-    /// There are frames, which may not be taken yet.
+    /// There are frames, which may not be taken yet, or be given back.
     Young,
-    /// Frames were taken or given back.
+    /// Frames were taken.
     Frames,
 }
 

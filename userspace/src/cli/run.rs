@@ -14,7 +14,6 @@ use clap::Args;
 use plaintap::runtime::{Runtime, RuntimeReport, Setup};
 use plaintap::sink::JsonLines;
 use plaintap::source::af_xdp::{KernelStats, RingStats};
-use plaintap::source::steer::Mode;
 use plaintap::stats::Stats;
 use plaintap::tls::Outcome;
 use plaintap_keystore::ingest::{Clock, Follower, Intake, Upkeep};
@@ -75,6 +74,14 @@ pub(crate) struct Arguments {
     /// Keep all connections between two hosts on one worker, for mirrors with IP fragments.
     #[arg(long)]
     pub(super) hash_addresses: bool,
+    /// Run the NIC's driver in the workers instead of waiting for its interrupts: less loss at high rates, but each worker's
+    /// processor is always busy. For each interface IF, do before: echo 2 >/sys/class/net/IF/napi_defer_hard_irqs and
+    /// echo 200000 >/sys/class/net/IF/gro_flush_timeout
+    #[arg(long)]
+    pub(super) busy_poll: bool,
+    /// Take off the XDP programs that others have left on the interfaces.
+    #[arg(long)]
+    pub(super) force: bool,
     /// Become this user once all is set up.
     #[arg(short, long, value_name = "NAME")]
     pub(super) user: Option<String>,
@@ -246,12 +253,7 @@ fn change(
 
 fn say_what_runs(runtime: &Runtime<Outcomes<Feed, Feed>>, intake: Option<&Intake>) {
     for interface in runtime.interfaces() {
-        let mode = match interface.mode {
-            Mode::Driver => "in the driver",
-            Mode::Generic => "in the kernel's generic path, slowly: the driver has no XDP",
-        };
-        let copy = if interface.zero_copy { "without a copy" } else { "with a copy" };
-        info!("capturing on {} ({} queues, {mode}, {copy})", interface.name, interface.queues);
+        info!("capturing on {interface}");
     }
     if let Some(fingerprint) = intake.and_then(Intake::fingerprint) {
         info!("keys with certificate {fingerprint}");

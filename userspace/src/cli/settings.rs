@@ -203,7 +203,8 @@ impl Settings {
                 workers,
                 // With more workers than processors the kernel divides better.
                 pin: workers as usize <= processors,
-                rings,
+                rings: RingConfig { busy_poll: rings.busy_poll || arguments.busy_poll, ..rings },
+                force: arguments.force,
                 filters,
                 hash_addresses: arguments.hash_addresses || hash_addresses,
                 pipeline,

@@ -121,7 +121,11 @@ impl Input {
             }
             #[cfg(feature = "live")]
             Self::Live { verdicts, rings, .. } => {
-                writeln!(f, "captured  {} octets in {seconds:.2} s", grouped(rings.octets))?;
+                write!(f, "captured  {} octets in {seconds:.2} s", grouped(rings.octets))?;
+                if rings.frames_joined > 0 {
+                    write!(f, ", {} frames in several buffers", grouped(rings.frames_joined))?;
+                }
+                writeln!(f)?;
                 for (interface, counts) in verdicts {
                     let of = |verdict| counts.iter().filter(move |count| count.0 == verdict);
                     let total: u64 = counts.iter().map(|count| count.2).sum();
@@ -171,7 +175,7 @@ impl Input {
             Self::Live { verdicts, rings, kernel, .. } => {
                 let steered = verdicts.iter().flat_map(|(_, counts)| counts);
                 let steered: u64 = steered.filter(|count| count.0 == Verdict::Steer).map(|count| count.2).sum();
-                let ends = rings.frames + rings.descriptors_refused + kernel.rx_dropped + kernel.rx_ring_full;
+                let ends = rings.frames + rings.refused() + kernel.rx_dropped + kernel.rx_ring_full;
                 let broken =
                     (steered != ends).then(|| format!("steered are {steered}, received or lost at rings {ends}"));
                 broken.into_iter().collect()
@@ -265,7 +269,7 @@ fn live_losses(
 ) -> Vec<(&'static str, &'static str, u64)> {
     (kernel.iter().map(|(name, count)| ("ring", name, count)))
         .chain(
-            rings.iter().filter(|(name, _)| *name == "descriptors_refused").map(|(name, count)| ("ring", name, count)),
+            rings.iter().filter(|(name, _)| !RECEIVED.contains(name)).map(|(name, count)| ("ring", name, count)),
         )
         .chain(nic.iter().filter(|(name, _)| NicStats::LOSSES.contains(name)).map(|(name, count)| ("nic", name, count)))
         .chain([("output", "lines_dropped", lines_dropped)])
@@ -279,6 +283,10 @@ fn is_loss(stage: &str, name: &str) -> bool {
     let other_frame = stage == "wire" && OTHER_FRAMES.contains(&name);
     !ordinary && !other_frame
 }
+
+/// The counters of rings that tell of no loss.
+#[cfg(feature = "live")]
+const RECEIVED: [&str; 3] = ["frames", "octets", "frames_joined"];
 
 /// Frames that carry no TCP and are none the worse for it; shown by kind.
 const OTHER_FRAMES: [&str; 20] = [

@@ -1,8 +1,9 @@
 //! One interface of a live run: its queues, the XDP program on it, what that is told.
 
-use std::io;
+use std::error::Error;
 use std::net::IpAddr;
 use std::path::Path;
+use std::{fmt, io};
 
 use super::nic::{Nic, NicStats};
 use super::{Filters, RuntimeConfig, RuntimeError};
@@ -21,43 +22,66 @@ pub struct Interface {
     /// Whether all of its queues are read without a copy.
     pub zero_copy: bool,
     pub(super) nic: Nic,
+    /// Whether the frames of all of its queues lie in huge pages.
+    pub huge_pages: bool,
+    /// Whether frames may come in several buffers, as the MTU asks for; those are copied into one piece.
+    pub several_buffers: bool,
     program: Program,
     steering: steer::Config,
 }
 
 impl Interface {
-    /// Opens the sockets of all workers on all queues, and attaches the program, which steers nothing yet. `first_owner` is the
-    /// worker that feeds the first queue; the next ones follow in turn. By worker: its rings.
+    /// Opens the sockets of all workers on all queues, and attaches the program, which steers nothing yet. By worker: its rings.
     pub(super) fn open(
         name: &str,
         config: &RuntimeConfig,
         hash_key: [u32; 2],
-        first_owner: u32,
     ) -> Result<(Self, Vec<Vec<Ring>>), RuntimeError> {
         let workers = config.workers;
-        let queues = queues_of(name)?;
-        let mut program = Program::load(queues, workers, false)?;
-        // Sockets are filed by number of workers; that it is none until the workers run is only for the program to know.
-        let steering = steer::Config { flags: 0, workers, hash_key };
-        program.configure(steering)?;
+        let (queues, mtu) = look_at(name)?;
+        let several_buffers = mtu > MAX_MTU;
+        let too_large = |error: &dyn Error| RuntimeError::Mtu { interface: name.into(), mtu, reason: reason(error) };
+        let program = Program::load(queues, workers, several_buffers).map_err(|error| match error {
+            SteerError::Refused(error) if several_buffers => too_large(&error),
+            error => error.into(),
+        })?;
+        let hash = if config.hash_addresses { flags::HASH_ADDRESSES } else { 0 };
+        let steering = steer::Config { flags: hash, workers, hash_key };
+        let nic = Nic::new(name);
+        let mut interface = Self {
+            name: name.into(),
+            queues,
+            mode: Mode::Generic,
+            zero_copy: true,
+            nic,
+            huge_pages: true,
+            several_buffers,
+            program,
+            steering,
+        };
+        interface.set_filters(&config.filters)?;
+        interface.program.configure(steer::Config { workers: 0, ..interface.steering })?;
+        // Before the sockets: some drivers begin anew here, and who has the interface already has its queues, too.
+        interface.mode = interface.program.attach(name, config.force).map_err(|error| match error {
+            error @ SteerError::Attach { .. } if several_buffers => too_large(&error),
+            error => error.into(),
+        })?;
+        // The frames that come in between are few.
+        interface.nic = Nic::new(name);
         let mut rings: Vec<Vec<Ring>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut zero_copy = true;
         for queue in 0..queues {
-            let of_queue = Ring::open(name, queue, workers, (first_owner + queue) % workers, config.rings)?;
+            let of_queue = Ring::open(name, queue, workers, several_buffers, config.rings);
+            let of_queue = of_queue.map_err(|error| match error {
+                error if several_buffers && error.lacks_buffers() => too_large(&error),
+                error => error.into(),
+            })?;
             for ((worker, ring), rings) in (0..).zip(of_queue).zip(&mut rings) {
-                program.set_socket(queue, worker, &ring)?;
-                zero_copy &= ring.zero_copy().unwrap_or(false);
+                interface.program.set_socket(queue, worker, &ring)?;
+                interface.zero_copy &= ring.zero_copy().unwrap_or(false);
+                interface.huge_pages &= ring.huge_pages();
                 rings.push(ring);
             }
         }
-        let nic = Nic::new(name);
-        let mut interface = Self { name: name.into(), queues, mode: Mode::Generic, zero_copy, nic, program, steering };
-        interface.steering.flags = if config.hash_addresses { flags::HASH_ADDRESSES } else { 0 };
-        interface.set_filters(&config.filters)?;
-        interface.program.configure(steer::Config { workers: 0, ..interface.steering })?;
-        interface.mode = interface.program.attach(name)?;
-        // Some drivers begin anew here. The frames that come in between are few.
-        interface.nic = Nic::new(name);
         Ok((interface, rings))
     }
 
@@ -97,20 +121,41 @@ impl Interface {
     }
 }
 
-/// Receive queues of an interface, whose frames have to fit.
-fn queues_of(name: &str) -> Result<u32, RuntimeError> {
+impl fmt::Display for Interface {
+    /// `m0 (2 queues, in the driver, with a copy, ...)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = match self.mode {
+            Mode::Driver => "in the driver",
+            Mode::Generic => "in the kernel's generic path, slowly: the driver has no XDP",
+        };
+        let copy = if self.zero_copy { "without a copy" } else { "with a copy" };
+        write!(f, "{} ({} queues, {mode}, {copy}", self.name, self.queues)?;
+        if self.several_buffers {
+            write!(f, ", jumbo frames in several buffers")?;
+        }
+        if self.huge_pages {
+            write!(f, ", in huge pages")?;
+        }
+        write!(f, ")")
+    }
+}
+
+/// Receive queues of an interface, and its MTU.
+fn look_at(name: &str) -> Result<(u32, u32), RuntimeError> {
     let missing = |error| RuntimeError::NoInterface(name.into(), error);
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
         return Err(missing(io::ErrorKind::NotFound.into()));
     }
     let device = Path::new("/sys/class/net").join(name);
     let mtu = std::fs::read_to_string(device.join("mtu")).map_err(missing)?.trim().parse().unwrap_or(0);
-    if mtu > MAX_MTU {
-        return Err(RuntimeError::Mtu { interface: name.into(), mtu });
-    }
     let queues = std::fs::read_dir(device.join("queues")).map_err(missing)?;
     let receive = queues.filter_map(Result::ok).filter(|queue| queue.file_name().to_string_lossy().starts_with("rx-"));
-    Ok(receive.count() as u32)
+    Ok((receive.count() as u32, mtu))
+}
+
+/// What is at the bottom of an error.
+fn reason(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), reason)
 }
 
 /// Every address that this host has now, but for those of its loopback.

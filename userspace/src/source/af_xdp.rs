@@ -2,31 +2,37 @@
 //!
 //! ```text
 //!                       one UMEM per (interface, queue)
-//!   fill ring <--- owner worker <--- returns (lock-free) <---.
-//!      |                                                     |
-//!      v  kernel: copies or DMAs a frame, XDP picks a socket |
-//!   RX ring of worker 0 ---> FrameLease ---> push -----------+
-//!   RX ring of worker 1 ---> FrameLease ---> push -----------'
+//!   fill ring <------- refill, by one worker at a time <--.
+//!      |                                                  |
+//!      v  kernel: copies or DMAs a frame, XDP picks a socket
+//!   RX ring of worker 0 ---> FrameLease ---> push --------+
+//!   RX ring of worker 1 ---> FrameLease ---> push --------'
 //! ```
 //!
 //! A socket only gets frames of the queue that it is bound to, so each worker has one [`Ring`] on each queue. The sockets of a queue
-//! share its UMEM and so its fill ring, which has one producer: the ring that owns it; the others give their frames back over a queue.
+//! share its UMEM and so its fill ring, which takes one producer at a time: a worker that has frames to give back takes the lock, or
+//! comes again later if another has it. So no worker waits, and none depends on another that is slow or has stopped.
+//! A frame that is larger than a buffer comes in several, if the interface was opened so, and is copied into one piece.
 //! Of the kernel's rings (`Documentation/networking/af_xdp.rst`) the transmit side is never used.
 
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::{fmt, io};
 
-use crossbeam_queue::ArrayQueue;
 use plaintap_xdp_common::{STAMP, stamped};
+use rustix::net::{RecvFlags, recv};
 use serde::{Deserialize, Serialize};
 use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
 use xsk_rs::umem::frame::FrameDesc;
 use xsk_rs::{CompQueue, FillQueue, RxQueue, Socket, TxQueue, Umem};
 
-/// Sizes of the rings of one queue.
+use self::chain::{Chain, Step};
+
+mod chain;
+
+/// Sizes of the rings of one queue, and how they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RingConfig {
@@ -36,12 +42,15 @@ pub struct RingConfig {
     pub fill: u32,
     /// Descriptors of each worker's RX ring, a power of two. Default 2,048.
     pub rx: u32,
+    /// Workers run the driver themselves (`SO_PREFER_BUSY_POLL`, Linux 5.11) instead of waiting for its interrupts. Default no.
+    pub busy_poll: bool,
 }
 
 /// One worker's socket on one receive queue.
 ///
 /// Invariant: every frame of the UMEM is in exactly one place: in the kernel's hands (fill ring, RX rings, driver), in
-/// `batch`, in a [`FrameLease`], in `returned`, in the queue of returns, or in `spare`.
+/// `batch[next..count]`, in a [`FrameLease`], in `returned`, or in `spare`. A frame in `chain` is a copy: its buffers are in `returned`
+/// by then.
 pub struct Ring {
     rx: RxQueue,
     /// Never used; its ring lives as long as the socket.
@@ -49,21 +58,32 @@ pub struct Ring {
     umem: Umem,
     /// Octets of the UMEM.
     umem_len: usize,
-    /// `batch[next..count]` have been taken from the RX ring and not been lent yet.
+    huge_pages: bool,
+    /// `batch[next..count]` have been taken from the RX ring and not been lent or copied yet.
     batch: [FrameDesc; BATCH],
     next: usize,
     count: usize,
-    /// When `batch[next]` came.
-    head: Option<u64>,
+    /// The frame that is next, if it has been looked at: `batch[next]`, or that in `chain`.
+    head: Option<Head>,
+    chain: Chain,
     returned: Vec<FrameDesc>,
-    returns: Arc<ArrayQueue<FrameDesc>>,
-    owner: Option<Owner>,
+    fill: Arc<Mutex<Fill>>,
+    /// Whether this ring tells what the kernel counts of the queue as a whole.
+    tells_of_queue: bool,
     stats: RingStats,
 }
 
+/// A frame that can be taken.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    /// Nanoseconds of `CLOCK_MONOTONIC`, or 0.
+    came: u64,
+    joined: bool,
+}
+
 /// The fill ring of a queue, and frames that did not fit into it yet.
-struct Owner {
-    fill: FillQueue,
+struct Fill {
+    queue: FillQueue,
     /// Never used; its ring lives as long as the socket.
     _completion: CompQueue,
     spare: Vec<FrameDesc>,
@@ -76,8 +96,21 @@ crate::counters! {
         frames,
         /// Their octets.
         octets,
-        /// Descriptors that tell of no whole frame within the UMEM: not looked at. None, unless the kernel has a bug.
+        /// Of the frames, those that came in several buffers and were copied into one piece.
+        frames_joined,
+        /// Frames with a descriptor that tells of nothing within the UMEM: not looked at. None, unless the kernel has a bug.
         descriptors_refused,
+        /// Frames larger than 64 KiB, which no interface's MTU lets through.
+        frames_too_long,
+        /// Frames of several buffers of which the last ones never came: the driver had no room for them.
+        frames_torn,
+    }
+}
+
+impl RingStats {
+    /// Frames that have come and cannot be lent.
+    pub fn refused(&self) -> u64 {
+        self.descriptors_refused + self.frames_too_long + self.frames_torn
     }
 }
 
@@ -90,7 +123,7 @@ crate::counters! {
         rx_invalid_descs,
         /// Frames dropped as the RX ring was full: this worker was too slow.
         rx_ring_full,
-        /// Times that the fill ring was empty. Of the queue, not of the socket: the ring that owns the fill ring tells it.
+        /// Times that the fill ring was empty. Of the queue, not of the socket: the first of its rings tells it.
         rx_fill_ring_empty_descs,
     }
 }
@@ -121,23 +154,41 @@ pub enum RingError {
         #[source]
         source: xsk_rs::socket::SocketCreateError,
     },
+    /// Busy polling was asked for and refused.
+    #[error(
+        "the kernel refuses busy polling on queue {queue} of '{interface}' (needs Linux 5.11 and CAP_NET_ADMIN): leave it off"
+    )]
+    BusyPoll {
+        /// The interface.
+        interface: Box<str>,
+        /// Its receive queue.
+        queue: u32,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// A frame that the kernel has handed over. It goes back when this is dropped; it cannot be copied.
 #[derive(Debug)]
-pub struct FrameLease<'a> {
-    umem: &'a Umem,
-    desc: FrameDesc,
-    returned: &'a mut Vec<FrameDesc>,
+pub struct FrameLease<'a>(Lent<'a>);
+
+#[derive(Debug)]
+enum Lent<'a> {
+    /// In the UMEM.
+    Buffer { umem: &'a Umem, desc: FrameDesc, returned: &'a mut Vec<FrameDesc> },
+    /// A copy of several buffers, which have gone back.
+    Joined(&'a mut [u8]),
 }
 
 impl Ring {
-    /// Opens the sockets of `workers` on one queue, in the order of the workers. That of `owner` feeds the fill ring.
+    /// Opens the sockets of `workers` on one queue, in the order of the workers. With `several_buffers` frames may be larger than
+    /// one (Linux 6.6 or later; [`RingError::lacks_buffers`] tells that it is not); the program has to be able to take them, too.
     pub fn open(
         interface: &str,
         queue: u32,
         workers: u32,
-        owner: u32,
+        several_buffers: bool,
         config: RingConfig,
     ) -> Result<Vec<Self>, RingError> {
         let size = |size| QueueSize::new(size).map_err(|_| RingError::Size);
@@ -149,40 +200,57 @@ impl Ring {
         let umem_config = (UmemConfig::builder().frame_size(frame_size).fill_queue_size(size(config.fill)?).build())
             .map_err(|_| RingError::Size)?;
         let octets = u64::from(config.frames) * u64::from(FRAME);
-        let (umem, frames) = Umem::new(umem_config, count, true)
-            .or_else(|_| Umem::new(umem_config, count, false))
+        // The kernel rounds huge mappings up and does not unmap them when they are not whole.
+        let huge = (octets % HUGE_PAGE == 0).then(|| Umem::new(umem_config, count, true).ok()).flatten();
+        let huge_pages = huge.is_some();
+        let (umem, frames) = huge
+            .map_or_else(|| Umem::new(umem_config, count, false), Ok)
             .map_err(|source| RingError::Memory { octets, source })?;
+        let sg = if several_buffers { BindFlags::XDP_USE_SG } else { BindFlags::empty() };
         let socket_config = SocketConfig::builder()
             .rx_queue_size(size(config.rx)?)
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
-            .bind_flags(BindFlags::XDP_USE_NEED_WAKEUP)
+            .bind_flags(BindFlags::XDP_USE_NEED_WAKEUP | sg)
             .build();
         let failed = |source| RingError::Socket { interface: interface.into(), queue, source };
         let name: Interface = std::ffi::CString::new(interface).map(Interface::new).map_err(|_| RingError::Size)?;
-        let returns = Arc::new(ArrayQueue::new(frames.len()));
-        let mut rings = Vec::new();
-        let mut shared = None;
+        let mut fill = None;
+        let mut sockets = Vec::new();
         for _ in 0..workers {
             // SAFETY: several sockets of one UMEM are bound to this queue; as is required then, INHIBIT_PROG_LOAD is set.
             let (tx, rx, queues) = unsafe { Socket::new(socket_config, &umem, &name, queue) }.map_err(failed)?;
-            shared = queues.or(shared);
-            rings.push(Self {
-                rx,
-                _tx: tx,
-                umem: umem.clone(),
-                umem_len: octets as usize,
-                batch: [FrameDesc::default(); BATCH],
-                next: 0,
-                count: 0,
-                head: None,
-                returned: Vec::with_capacity(BATCH),
-                returns: Arc::clone(&returns),
-                owner: None,
-                stats: RingStats::default(),
-            });
+            // Only the first brings them.
+            fill = fill.or(queues);
+            sockets.push((tx, rx));
         }
-        if let (Some(ring), Some((fill, _completion))) = (rings.get_mut(owner as usize), shared) {
-            ring.owner = Some(Owner { fill, _completion, spare: frames });
+        let Some((queue_of_all, _completion)) = fill else { return Ok(Vec::new()) };
+        let fill = Arc::new(Mutex::new(Fill { queue: queue_of_all, _completion, spare: frames }));
+        let ring = |(number, (tx, rx))| Self {
+            rx,
+            _tx: tx,
+            umem: umem.clone(),
+            umem_len: octets as usize,
+            huge_pages,
+            batch: [FrameDesc::default(); BATCH],
+            next: 0,
+            count: 0,
+            head: None,
+            chain: Chain::new(if several_buffers { MAX_FRAME } else { 0 }),
+            returned: Vec::with_capacity(2 * BATCH),
+            fill: Arc::clone(&fill),
+            tells_of_queue: number == 0,
+            stats: RingStats::default(),
+        };
+        let mut rings: Vec<Self> = (0..).zip(sockets).map(ring).collect();
+        for ring in &mut rings {
+            if config.busy_poll {
+                (ring.prefer_busy_poll()).map_err(|source| RingError::BusyPoll {
+                    interface: interface.into(),
+                    queue,
+                    source,
+                })?;
+            }
+            // Drivers want it full before the first frame comes.
             ring.refill();
         }
         Ok(rings)
@@ -196,82 +264,112 @@ impl Ring {
                 return None;
             }
             self.head = self.look_at(self.batch[self.next]);
-            if self.head.is_none() {
-                self.next += 1;
-            }
         }
-        self.head
+        self.head.map(|head| head.came)
     }
 
     /// Lends the frame that [`peek`](Self::peek) told of.
     pub fn take(&mut self) -> Option<FrameLease<'_>> {
-        self.head.take()?;
+        let head = self.head.take()?;
+        self.stats.frames += 1;
+        if head.joined {
+            let octets = self.chain.octets();
+            self.stats.frames_joined += 1;
+            self.stats.octets += octets.len() as u64;
+            return Some(FrameLease(Lent::Joined(octets)));
+        }
         let desc = self.batch[self.next];
         self.next += 1;
-        self.stats.frames += 1;
         self.stats.octets += desc.lengths().data() as u64;
-        Some(FrameLease { umem: &self.umem, desc, returned: &mut self.returned })
+        Some(FrameLease(Lent::Buffer { umem: &self.umem, desc, returned: &mut self.returned }))
     }
 
-    /// Gives back the frames of the last batch and takes the next from the RX ring. False if that is empty.
+    /// Takes the next batch from the RX ring. False if that is empty.
     fn consume(&mut self) -> bool {
-        if self.owner.is_none() {
-            for desc in self.returned.drain(..) {
-                // There is room for all frames that there are.
-                let _ = self.returns.push(desc);
-            }
-        }
         // SAFETY: the socket was created from `umem`, which is the only one whose frames `batch` ever describes.
         self.count = unsafe { self.rx.consume(&mut self.batch) };
         self.next = 0;
         self.count > 0
     }
 
-    /// When the frame came; `None` if it is none.
-    fn look_at(&mut self, desc: FrameDesc) -> Option<u64> {
-        let (start, len) = (desc.addr(), desc.lengths().data());
-        let place = start % FRAME as usize;
+    /// What `desc`, which is `batch[next]`, comes to: a frame that is next, or nothing yet. A lone buffer stays there until it is taken.
+    fn look_at(&mut self, desc: FrameDesc) -> Option<Head> {
+        let (start, len, more) = (desc.addr(), desc.lengths().data(), desc.has_more_frames());
         // The kernel is trusted with memory, not with arithmetic.
-        if start >= self.umem_len || len > FRAME as usize - place || desc.has_more_frames() {
-            self.stats.descriptors_refused += 1;
+        if start >= self.umem_len || len > FRAME as usize - start % FRAME as usize {
+            self.next += 1;
+            self.stats.descriptors_refused += u64::from(self.chain.pass_over(more));
             if start < self.umem_len {
                 self.returned.push(desc);
             }
             return None;
         }
-        if place < STAMP {
-            return Some(0);
+        let stamp = self.stamp_before(desc);
+        if self.chain.is_torn_by(stamp) {
+            self.stats.frames_torn += u64::from(self.chain.give_up());
         }
-        let mut of_frame = desc;
-        // SAFETY: the frame lies within one frame of this UMEM, as was checked, and is not lent yet: nobody else has it. So do the
-        // octets before it, which reach no farther than the frame's first; they are plain octets of a mapping (whose pointer came from
-        // a foreign function, its provenance thereby exposed) that lives as long as `umem`.
-        let octets = unsafe {
-            let data = self.umem.data_mut(&mut of_frame).contents_mut().as_ptr().expose_provenance();
-            std::ptr::with_exposed_provenance::<[u8; STAMP]>(data - STAMP).read()
-        };
-        Some(stamped(&octets).unwrap_or(0))
+        if self.chain.is_between() && !more {
+            return Some(Head { came: stamp.unwrap_or(0), joined: false });
+        }
+        self.next += 1;
+        // SAFETY: the buffer lies within one frame of this UMEM, as was checked; by the invariant nobody else has that until it is
+        // pushed to `returned`, below, when this borrow has ended.
+        let step = self.chain.add(unsafe { self.umem.data(&desc) }.contents(), more, stamp);
+        self.returned.push(desc);
+        match step {
+            Step::Whole => Some(Head { came: self.chain.came(), joined: true }),
+            Step::More => None,
+            Step::TooLong => {
+                self.stats.frames_too_long += 1;
+                None
+            }
+        }
     }
 
-    /// Feeds the fill ring with what has come back, if this ring owns it, and wakes the driver if that sleeps. True if there was
-    /// anything.
-    pub fn refill(&mut self) -> bool {
-        let Some(Owner { fill, spare, .. }) = &mut self.owner else { return false };
-        spare.append(&mut self.returned);
-        while let Some(desc) = self.returns.pop() {
-            spare.push(desc);
+    /// The time that stands before a buffer, if one does. The buffer has been checked to lie within the UMEM.
+    fn stamp_before(&self, mut desc: FrameDesc) -> Option<u64> {
+        if desc.addr() % (FRAME as usize) < STAMP {
+            return None;
         }
-        let count = spare.len().min(fill.nb_free(spare.len() as u32) as usize);
+        // SAFETY: the buffer lies within one frame of this UMEM, as the caller has checked, and is not lent yet: nobody else has it. So do
+        // the octets before it, which reach no farther than the frame's first; they are plain octets of a mapping (whose pointer came
+        // from a foreign function, its provenance thereby exposed) that lives as long as `umem`.
+        let octets = unsafe {
+            let data = self.umem.data_mut(&mut desc).contents_mut().as_ptr().expose_provenance();
+            std::ptr::with_exposed_provenance::<[u8; STAMP]>(data - STAMP).read()
+        };
+        stamped(&octets)
+    }
+
+    /// Gives what has come back to the fill ring, and wakes the driver if that sleeps. False if another worker is at it: to be tried
+    /// again soon.
+    pub fn refill(&mut self) -> bool {
+        let Ok(mut fill) = self.fill.try_lock() else { return false };
+        let Fill { queue, spare, .. } = &mut *fill;
+        spare.append(&mut self.returned);
+        let count = spare.len().min(queue.nb_free(spare.len() as u32) as usize);
         let rest = spare.len() - count;
         // SAFETY: the frames are of this ring's UMEM, and by the invariant in nobody else's hands: they were never lent, or their
         // leases have ended.
-        let produced = unsafe { fill.produce(&spare[rest..]) };
+        let produced = unsafe { queue.produce(&spare[rest..]) };
         spare.truncate(spare.len() - produced);
-        if fill.needs_wakeup() {
+        // Asked each time: a driver may have gone to sleep after the last look. Sleeping in poll(2) wakes it, too.
+        if queue.needs_wakeup() {
             // A poll that does not wait: the system call is what wakes the driver. It cannot fail in a way that matters here.
-            let _ = fill.wakeup(self.rx.fd_mut(), 0);
+            let _ = queue.wakeup(self.rx.fd_mut(), 0);
         }
-        produced > 0
+        true
+    }
+
+    /// Runs the driver, where busy polling is on: what has come is in the RX ring afterwards.
+    pub fn drive(&self) {
+        // It never has data for a system call. What fails, an interface that is down, fails elsewhere too.
+        let _ = recv(self, &mut [0_u8; 0][..], RecvFlags::DONTWAIT);
+    }
+
+    /// No more frames come: one that is not whole is given up.
+    pub fn finish(&mut self) {
+        self.stats.frames_torn += u64::from(self.chain.give_up());
     }
 
     /// What was received so far.
@@ -286,8 +384,33 @@ impl Ring {
             rx_dropped: stats.rx_dropped(),
             rx_invalid_descs: stats.rx_invalid_descs(),
             rx_ring_full: stats.rx_ring_full(),
-            rx_fill_ring_empty_descs: if self.owner.is_some() { stats.rx_fill_ring_empty_descs() } else { 0 },
+            rx_fill_ring_empty_descs: if self.tells_of_queue { stats.rx_fill_ring_empty_descs() } else { 0 },
         })
+    }
+
+    /// Whether the UMEM lies in huge pages.
+    pub fn huge_pages(&self) -> bool {
+        self.huge_pages
+    }
+
+    /// Lets the driver run in this socket's system calls rather than by interrupts (`Documentation/networking/napi.rst`).
+    fn prefer_busy_poll(&self) -> io::Result<()> {
+        for (option, value) in [
+            (libc::SO_PREFER_BUSY_POLL, 1),
+            (libc::SO_BUSY_POLL, BUSY_POLL_MICROS),
+            (libc::SO_BUSY_POLL_BUDGET, BUSY_POLL_FRAMES),
+        ] {
+            let value: libc::c_int = value;
+            // SAFETY: all three options take one `int`; `value` is one, and its size is told.
+            let failed = unsafe {
+                let len = size_of::<libc::c_int>() as libc::socklen_t;
+                libc::setsockopt(self.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), len)
+            };
+            if failed != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
     }
 
     /// Whether frames are written by the NIC itself (zero copy), not copied by the kernel.
@@ -308,16 +431,33 @@ impl Ring {
 impl FrameLease<'_> {
     /// The octets of the frame.
     pub fn with<R>(&mut self, look: impl FnOnce(&mut [u8]) -> R) -> R {
-        // SAFETY: `look_at` has checked that the frame lies within one frame of this UMEM. By the invariant of `Ring` nobody else has it
-        // until it is given back, which happens when this lease, borrowed here, is dropped.
-        let mut data = unsafe { self.umem.data_mut(&mut self.desc) };
-        look(data.contents_mut())
+        match &mut self.0 {
+            Lent::Buffer { umem, desc, .. } => {
+                // SAFETY: `look_at` has checked that the frame lies within one frame of this UMEM. By the invariant of `Ring` nobody else
+                // has it until it is given back, which happens when this lease, borrowed here, is dropped.
+                let mut data = unsafe { umem.data_mut(desc) };
+                look(data.contents_mut())
+            }
+            Lent::Joined(octets) => look(octets),
+        }
     }
 }
 
 impl Drop for FrameLease<'_> {
     fn drop(&mut self) {
-        self.returned.push(self.desc);
+        if let Lent::Buffer { desc, returned, .. } = &mut self.0 {
+            returned.push(*desc);
+        }
+    }
+}
+
+impl RingError {
+    /// Whether the kernel, or the driver, cannot do with frames of several buffers (if the socket was opened for such).
+    pub fn lacks_buffers(&self) -> bool {
+        let Self::Socket { source, .. } = self else { return false };
+        let error = std::error::Error::source(source).and_then(|source| source.downcast_ref::<io::Error>());
+        let number = error.and_then(io::Error::raw_os_error);
+        matches!(number, Some(libc::EOPNOTSUPP | libc::EINVAL))
     }
 }
 
@@ -336,13 +476,13 @@ impl AsFd for Ring {
 
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ring").field("fd", &self.rx.fd()).field("owner", &self.owner.is_some()).finish_non_exhaustive()
+        f.debug_struct("Ring").field("fd", &self.rx.fd()).field("stats", &self.stats).finish_non_exhaustive()
     }
 }
 
 impl Default for RingConfig {
     fn default() -> Self {
-        Self { frames: 8_192, fill: 4_096, rx: 2_048 }
+        Self { frames: 8_192, fill: 4_096, rx: 2_048, busy_poll: false }
     }
 }
 
@@ -355,3 +495,15 @@ const FRAME: u32 = 4_096;
 
 /// Frames taken from a ring at a time: few enough to stay in the cache.
 const BATCH: usize = 64;
+
+/// The largest frame that is joined: the largest that an MTU allows for (65,535 octets) with what fits of its Ethernet header.
+const MAX_FRAME: usize = 65_536;
+
+/// Huge pages are of this size, or of a multiple that divides the larger UMEMs.
+const HUGE_PAGE: u64 = 2 << 20;
+
+/// How long the kernel may spin for a frame in a system call that waits. None here does; it has to be other than 0.
+const BUSY_POLL_MICROS: libc::c_int = 20;
+
+/// Frames that the driver may bring in one system call: as many as in one interrupt.
+const BUSY_POLL_FRAMES: libc::c_int = 64;

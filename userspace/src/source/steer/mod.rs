@@ -4,10 +4,14 @@
 
 pub mod fuzz;
 #[cfg(feature = "live")]
+mod occupant;
+#[cfg(feature = "live")]
 mod program;
 
 use std::net::IpAddr;
 
+#[cfg(feature = "live")]
+pub use occupant::{Holder, Occupant};
 pub use plaintap_xdp_common::{
     Config, Filter, Reason, STAMP, Verdict, Walk, classify, flags, flow_hash, stamped, worker,
 };

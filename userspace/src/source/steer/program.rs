@@ -20,6 +20,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use plaintap_xdp_common::{Config, Reason, Verdict, Walk, counter, flags, maps};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
+use super::occupant::Occupant;
 use super::octets;
 
 /// The XDP program of one interface.
@@ -31,6 +32,8 @@ pub struct Program {
     /// Holds the program on the interface.
     link: Option<FdLink>,
     config: Config,
+    /// That the sockets are filed for.
+    workers: u32,
     sockets: XskMap<MapData>,
     config_map: Array<MapData, [u32; 4]>,
     counters: VerdictCounters,
@@ -72,11 +75,8 @@ pub enum SteerError {
     #[error("cannot write the XDP program's list '{0}' (at most 1,024 networks and 1,024 addresses)")]
     List(&'static str, #[source] Box<MapError>),
     /// Another program is attached.
-    #[error("another XDP program is attached to '{interface}': detach it first (ip link set dev {interface} xdp off)")]
-    Occupied {
-        /// To this interface.
-        interface: Box<str>,
-    },
+    #[error("{0}")]
+    Occupied(Box<Occupant>),
     /// The interface does not take the program.
     #[error(
         "cannot attach the XDP program to '{interface}' (a larger MTU than one buffer holds? try MTU 3,498 or less)"
@@ -95,7 +95,7 @@ pub enum SteerError {
 
 impl Program {
     /// Loads the program for an interface with `queues` receive queues. With `several_buffers` it takes frames that come in several
-    /// buffers (Linux 5.18 or later, and the driver's doing).
+    /// buffers (Linux 5.18 or later, and the driver's doing). [`configure`](Self::configure) may tell of `workers`, or of none yet.
     pub fn load(queues: u32, workers: u32, several_buffers: bool) -> Result<Self, SteerError> {
         // Before Linux 5.11 maps count as locked memory, of which there is little by default. Where it may not, loading says so.
         let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
@@ -110,6 +110,7 @@ impl Program {
             name,
             link: None,
             config: Config::default(),
+            workers,
             sockets: take(&mut ebpf, maps::SOCKETS)?,
             config_map: take(&mut ebpf, maps::CONFIG)?,
             counters: VerdictCounters(Arc::new(take(&mut ebpf, maps::COUNTERS)?)),
@@ -121,8 +122,8 @@ impl Program {
         })
     }
 
-    /// Tells the program its workers and the key of its hash. Whether a filter is asked is not for `config` to say: it is when its
-    /// list is not empty.
+    /// Tells the program its workers, for as many of whom it was loaded, and the key of its hash. Whether a filter is asked is not for
+    /// `config` to say: it is when its list is not empty.
     pub fn configure(&mut self, config: Config) -> Result<(), SteerError> {
         const LISTS: u32 = flags::FILTER_PORTS | flags::FILTER_NETWORKS | flags::FILTER_VLANS;
         self.config = Config { flags: config.flags & !LISTS | self.config.flags & LISTS, ..config };
@@ -165,30 +166,43 @@ impl Program {
 
     /// Gives `worker` the frames of `queue` that are its share, through an AF_XDP socket bound to that queue.
     pub fn set_socket(&mut self, queue: u32, worker: u32, socket: &impl AsRawFd) -> Result<(), SteerError> {
-        let slot = queue * self.config.workers + worker;
+        let slot = queue * self.workers + worker;
         let failed = |error| SteerError::List(maps::SOCKETS, Box::new(error));
         self.sockets.set(slot, socket.as_raw_fd(), 0).map_err(failed)
     }
 
-    /// Attaches the program, in the driver if it can.
+    /// Attaches the program, in the driver if it can. With `force`, another that is there is taken off first.
     ///
-    /// Errors: there is another program, which is left alone.
-    pub fn attach(&mut self, interface: &str) -> Result<Mode, SteerError> {
+    /// Errors: there is another program, which is left alone; or it is held by a link, so that only its process can take it off.
+    pub fn attach(&mut self, interface: &str, force: bool) -> Result<Mode, SteerError> {
+        let occupied = || SteerError::Occupied(Box::new(Occupant::find(interface, force)));
+        if let Some(mode) = self.try_attach(interface)? {
+            return Ok(mode);
+        }
+        if !force {
+            return Err(occupied());
+        }
+        Occupant::take_off(interface);
+        self.try_attach(interface)?.ok_or_else(occupied)
+    }
+
+    /// Attaches the program; `None` where there is another.
+    fn try_attach(&mut self, interface: &str) -> Result<Option<Mode>, SteerError> {
         let failed = |source| SteerError::Attach { interface: interface.into(), source: Box::new(source) };
         let program = xdp(&mut self.ebpf, self.name)?;
         let (attached, mode) = match program.attach(interface, XdpMode::Driver) {
             Err(error) if is(&error, EOPNOTSUPP) => (program.attach(interface, XdpMode::Skb), Mode::Generic),
             attached => (attached, Mode::Driver),
         };
-        let id = attached.map_err(|error| match error {
+        let id = match attached {
             // EEXIST: a program of the other mode.
-            error if is(&error, EBUSY) || is(&error, EEXIST) => SteerError::Occupied { interface: interface.into() },
-            error => failed(error),
-        })?;
+            Err(error) if is(&error, EBUSY) || is(&error, EEXIST) => return Ok(None),
+            attached => attached.map_err(failed)?,
+        };
         // Without a link the program would stay when this process is killed; what is no link is detached again here.
         let link = program.take_link(id).map_err(failed)?;
         self.link = Some(link.try_into().map_err(SteerError::Detach)?);
-        Ok(mode)
+        Ok(Some(mode))
     }
 
     /// Takes the program off the interface: no frame is steered from here on.
