@@ -100,7 +100,7 @@ crate::counters! {
         frames_joined,
         /// Frames with a descriptor that tells of nothing within the UMEM: not looked at. None, unless the kernel has a bug.
         descriptors_refused,
-        /// Frames larger than 64 KiB, which no interface's MTU lets through.
+        /// Frames larger than an IP packet can be: not looked at.
         frames_too_long,
         /// Frames of several buffers of which the last ones never came: the driver had no room for them.
         frames_torn,
@@ -496,8 +496,8 @@ const FRAME: u32 = 4_096;
 /// Frames taken from a ring at a time: few enough to stay in the cache.
 const BATCH: usize = 64;
 
-/// The largest frame that is joined: the largest that an MTU allows for (65,535 octets) with what fits of its Ethernet header.
-const MAX_FRAME: usize = 65_536;
+/// The largest frame that is joined: the largest IP packet in an Ethernet header and two VLAN tags. A ring keeps so much memory.
+const MAX_FRAME: usize = 65_535 + 14 + 8;
 
 /// Huge pages are of this size, or of a multiple that divides the larger UMEMs.
 const HUGE_PAGE: u64 = 2 << 20;

@@ -1,4 +1,4 @@
-//! The captures of `tests/corpus`, as frames to replay and as transactions to expect.
+//! The captures of `tests/corpus`, as frames to replay and as transactions to expect; frames made by hand.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,4 +46,11 @@ pub(crate) fn read(capture: &Path, keys: &Path) -> BTreeMap<String, u32> {
     let output = Command::new(PLAINTAP).arg("read").arg(capture).arg("--keys").arg(keys).output().unwrap();
     assert!(output.status.success());
     normalized(&String::from_utf8(output.stdout).unwrap())
+}
+
+/// An IPv4 packet without options (RFC 791) in an Ethernet frame.
+pub(crate) fn in_ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let len = (20 + payload.len() as u16).to_be_bytes();
+    let header = [0x45, 0, len[0], len[1], 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+    [&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00][..], &header, payload].concat()
 }

@@ -1,9 +1,11 @@
 //! What becomes of the interface: whose frames are left alone, who may attach, what stays behind.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::corpus::{case, frames, read};
 use crate::lab::{Lab, PLAINTAP, run, within};
@@ -13,12 +15,6 @@ fn heartbeats_reach_the_kernel_and_others_are_left_alone() {
     let Some(lab) = Lab::new("pass", 1) else { return };
     run(&format!("ip -n {} address add 192.0.2.10/24 dev m0", lab.tap));
     let running = lab.start(&["--interface", "m0"]);
-    // A second run is refused, and says why.
-    let second =
-        Command::new("ip").args(["netns", "exec", &lab.tap, PLAINTAP, "run", "--interface", "m0"]).output().unwrap();
-    assert_eq!(second.status.code(), Some(2));
-    let said = String::from_utf8(second.stderr).unwrap();
-    assert!(said.contains("'m0'") && said.lines().count() == 1, "{said}");
     // The host can still be reached by the very interface: ARP and its own connections are its stack's.
     run(&format!("ip -n {} address add 192.0.2.20/24 dev w0", lab.wire));
     let knock = "import socket; s = socket.socket(); s.settimeout(20); print(s.connect_ex(('192.0.2.10', 1)))";
@@ -53,18 +49,53 @@ fn a_killed_run_leaves_nothing_behind() {
 }
 
 #[test]
-fn frames_that_would_not_fit_are_refused_with_the_mtu_to_set() {
-    let Some(lab) = Lab::new("jumbo", 1) else { return };
-    let set_mtu = |mtu: u32| run(&format!("ip -n {} link set m0 mtu {mtu}", lab.tap));
-    set_mtu(9_000);
-    let refused =
-        Command::new("ip").args(["netns", "exec", &lab.tap, PLAINTAP, "run", "--interface", "m0"]).output().unwrap();
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!((refused.status.code(), said.lines().count()), (Some(2), 1), "{said}");
-    // And that one it takes.
-    set_mtu(said.trim().rsplit(' ').next().unwrap().parse().unwrap());
-    let summary = lab.start(&["--interface", "m0"]).stop();
-    assert!(summary.contains("HTTP"), "{summary}");
+fn a_program_of_another_is_named_and_replaced_only_by_force() {
+    let Some(lab) = Lab::new("occupied", 1) else { return };
+    let (source, object) = (lab.path("pass.c"), lab.path("pass.o"));
+    fs::write(&source, "__attribute__((section(\"xdp\"))) int pass(void *frame) { return 2; }\n").unwrap();
+    let (source, object) = (source.display(), object.display());
+    let compiler = Command::new("clang").arg("--version").output();
+    if !compiler.is_ok_and(|output| output.status.success()) {
+        println!("skipped: needs clang");
+        return;
+    }
+    run(&format!("clang -target bpf -O2 -g -c {source} -o {object}"));
+    let program = || {
+        let shown: Value = serde_json::from_str(&run(&format!("ip -n {} -j -d link show m0", lab.tap))).unwrap();
+        shown[0]["xdp"]["prog"]["id"].as_u64()
+    };
+    let (capture, keys) = (case("demo").join("capture.pcapng"), case("demo").join("keys.log"));
+    for kind in ["xdp", "xdpgeneric"] {
+        run(&format!("ip -n {} link set dev m0 {kind} obj {object} section xdp", lab.tap));
+        let there = program().unwrap();
+        let said = lab.refusal(&[]);
+        assert!(
+            said.contains("'m0'") && said.contains(&format!("number {there}")) && said.contains("--force"),
+            "{said}"
+        );
+        assert_eq!(program(), Some(there), "it was left alone");
+        let running = lab.start(&["--interface", "m0", "--force", "--keys", keys.to_str().unwrap()]);
+        assert_ne!(program(), Some(there));
+        lab.send(&frames(&capture).into_iter().map(|(_, frame)| (0, frame)).collect::<Vec<_>>());
+        let summary = running.stop();
+        assert_eq!(lab.transactions(), read(&capture, &keys), "{summary}");
+        assert_eq!(program(), None);
+    }
+}
+
+#[test]
+fn a_program_that_a_process_holds_is_left_alone_and_the_process_is_named() {
+    let Some(lab) = Lab::new("held", 1) else { return };
+    let (capture, keys) = (case("demo").join("capture.pcapng"), case("demo").join("keys.log"));
+    let running = lab.start(&["--interface", "m0", "--keys", keys.to_str().unwrap()]);
+    let process = format!("process {} (plaintap)", running.child.id());
+    for arguments in [&[][..], &["--force"]] {
+        let said = lab.refusal(arguments);
+        assert!(said.contains("'m0'") && said.contains(&process), "{said}");
+    }
+    lab.send(&frames(&capture).into_iter().map(|(_, frame)| (0, frame)).collect::<Vec<_>>());
+    let summary = running.stop();
+    assert_eq!(lab.transactions(), read(&capture, &keys), "{summary}");
 }
 
 #[test]

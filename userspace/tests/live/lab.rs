@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
 use crate::corpus::normalized;
@@ -83,26 +85,55 @@ impl Lab {
         Run { child, lines }
     }
 
-    /// Sends frames, each on the wire of that number, and waits until the other ends have them all.
-    pub(crate) fn send(&self, frames: &[(u8, Vec<u8>)]) {
-        let before: u64 = (0..2).map(|number| self.received(number)).sum();
-        let mut sender = Command::new("ip")
+    /// A program that sends frames.
+    pub(crate) fn sender(&self) -> Sender {
+        let mut child = Command::new("ip")
             .args(["netns", "exec", &self.wire, "python3", "-c", SENDER])
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut input = sender.stdin.take().unwrap();
-        for (wire, frame) in frames {
-            input.write_all(&[*wire]).unwrap();
-            input.write_all(&(frame.len() as u16).to_be_bytes()).unwrap();
-            input.write_all(frame).unwrap();
-        }
-        drop(input);
-        assert!(sender.wait().unwrap().success());
+        let input = BufWriter::new(child.stdin.take().unwrap());
+        Sender { child, input }
+    }
+
+    /// Sends frames, each on the wire of that number, and waits until the other ends have them all.
+    pub(crate) fn send(&self, frames: &[(u8, Vec<u8>)]) {
+        let before: u64 = (0..2).map(|number| self.received(number)).sum();
+        let mut sender = self.sender();
+        sender.send(frames);
+        sender.finish();
         let wanted = before + frames.len() as u64;
         within(Duration::from_secs(20), "the mirror has all frames", || {
             (0..2).map(|number| self.received(number)).sum::<u64>() >= wanted
         });
+    }
+
+    /// Sets the largest packet of a wire and of the interface at its other end.
+    pub(crate) fn set_mtu(&self, number: u32, mtu: u32) {
+        run(&format!("ip -n {} link set m{number} mtu {mtu}", self.tap));
+        run(&format!("ip -n {} link set w{number} mtu {mtu}", self.wire));
+    }
+
+    /// Starts `plaintap run` on `m0`, which is to be refused; the one line that it says then.
+    pub(crate) fn refusal(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.tap, PLAINTAP, "run", "--interface", "m0"]).args(arguments);
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+        said
+    }
+
+    /// Does something on a thread whose network is the namespace `tap`.
+    pub(crate) fn on_thread_in_tap<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = fs::File::open(Path::new("/run/netns").join(&self.tap)).unwrap();
+        std::thread::scope(|scope| {
+            let moved = scope.spawn(|| {
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+                work()
+            });
+            moved.join().unwrap()
+        })
     }
 
     /// Frames that the interface has received.
@@ -128,6 +159,32 @@ impl Drop for Lab {
             let _ = Command::new("ip").args(["netns", "delete", namespace]).output();
         }
         let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A program that sends frames.
+pub(crate) struct Sender {
+    child: Child,
+    input: BufWriter<ChildStdin>,
+}
+
+impl Sender {
+    /// Gives it frames, each for the wire of that number; it sends them at once. A number of more than one bit tells the processor
+    /// to send on, too: `(processor + 1) << 1 | wire`.
+    pub(crate) fn send(&mut self, frames: &[(u8, Vec<u8>)]) {
+        for (wire, frame) in frames {
+            self.input.write_all(&[*wire]).unwrap();
+            self.input.write_all(&(frame.len() as u16).to_be_bytes()).unwrap();
+            self.input.write_all(frame).unwrap();
+        }
+        self.input.flush().unwrap();
+    }
+
+    /// Waits until it has sent them.
+    pub(crate) fn finish(self) {
+        let Self { mut child, input } = self;
+        drop(input);
+        assert!(child.wait().unwrap().success());
     }
 }
 
@@ -196,16 +253,16 @@ pub(crate) fn within(limit: Duration, what: &str, mut done: impl FnMut() -> bool
     }
 }
 
-/// Sends what stands on its standard input: wire (1 octet), length (2), frame.
+/// Sends what stands on its standard input: wire and processor (1 octet), length (2), frame.
 const SENDER: &str = "
-import socket, sys
+import os, socket, sys
 wires = []
 for name in ('w0', 'w1'):
     wires.append(socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
     wires[-1].bind((name, 0))
-data, at = sys.stdin.buffer.read(), 0
-while at < len(data):
-    end = at + 3 + int.from_bytes(data[at + 1:at + 3], 'big')
-    wires[data[at]].send(data[at + 3:end])
-    at = end
+input = sys.stdin.buffer
+while head := input.read(3):
+    if head[0] > 1:
+        os.sched_setaffinity(0, {(head[0] >> 1) - 1})
+    wires[head[0] & 1].send(input.read(int.from_bytes(head[1:], 'big')))
 ";

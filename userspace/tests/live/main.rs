@@ -9,4 +9,5 @@ mod interface;
 mod lab;
 mod process;
 mod replay;
+mod rings;
 mod site;

@@ -1,6 +1,6 @@
 //! Captures replayed onto the mirror.
 
-use crate::corpus::{case, frames, read};
+use crate::corpus::{case, frames, in_ipv4, read};
 use crate::lab::Lab;
 
 #[test]
@@ -22,13 +22,6 @@ fn a_replayed_capture_gives_what_reading_it_gives() {
             assert!(!lab.occupied(0) && !lab.occupied(1));
         }
     }
-}
-
-/// An IPv4 packet without options (RFC 791) in an Ethernet frame.
-fn in_ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let len = (20 + payload.len() as u16).to_be_bytes();
-    let header = [0x45, 0, len[0], len[1], 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
-    [&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00][..], &header, payload].concat()
 }
 
 /// VXLAN (RFC 7348), from a port that says nothing.

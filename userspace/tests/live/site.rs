@@ -1,6 +1,7 @@
 //! A web site with clients, whose traffic is mirrored.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -8,20 +9,28 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab::{Lab, run, within, without_ipv6};
 
+/// Requests of each client.
 pub(crate) const REQUESTS: usize = 3;
 
 /// nginx in the namespace `wire` and clients in a third one; what passes between them is mirrored, each direction to its own wire.
 pub(crate) struct Site {
-    pub(crate) client: String,
-    pub(crate) nginx: Child,
+    client: String,
+    nginx: Child,
 }
 
 impl Site {
-    pub(crate) fn new(lab: &Lab) -> Self {
+    /// `None`, with the reason printed, where a program is missing.
+    pub(crate) fn new(lab: &Lab, mtu: u32) -> Option<Self> {
+        for program in ["nginx", "curl", "openssl", "tc"] {
+            if Command::new(program).arg("-V").output().is_err() {
+                println!("skipped: needs {program}");
+                return None;
+            }
+        }
         let (wire, client) = (&lab.wire, format!("{}-client", lab.wire));
         run(&format!("ip netns add {client}"));
         without_ipv6(&client);
-        run(&format!("ip -n {wire} link add s0 type veth peer name c0 netns {client}"));
+        run(&format!("ip -n {wire} link add s0 mtu {mtu} type veth peer name c0 mtu {mtu} netns {client}"));
         for (namespace, device, address) in [(wire, "s0", "10.9.0.1/24"), (&client, "c0", "10.9.0.2/24")] {
             run(&format!("ip netns exec {namespace} ethtool -K {device} tx off tso off gso off gro off"));
             run(&format!("ip -n {namespace} address add {address} dev {device}"));
@@ -43,7 +52,9 @@ impl Site {
                 server {{
                     listen 10.9.0.1:443 ssl; ssl_protocols TLSv1.2 TLSv1.3;
                     ssl_certificate {directory}/cert.pem; ssl_certificate_key {directory}/key.pem;
+                    keepalive_requests 1000000;
                     location / {{ return 200 \"$request_uri\\n\"; }}
+                    location /files/ {{ root {directory}; dav_methods PUT; create_full_put_path on; }}
                 }}
             }}"
         );
@@ -53,20 +64,25 @@ impl Site {
             .unwrap();
         let site = Self { client, nginx };
         within(Duration::from_secs(20), "nginx listens", || lab.path("nginx.pid").exists());
-        site
+        Some(site)
     }
 
-    /// A client that asks for its pages one after another on one connection.
-    pub(crate) fn visit(&self, lab: &Lab, number: usize) -> Child {
-        let version = if number.is_multiple_of(2) { "1.2" } else { "1.3" };
-        Command::new("ip")
-            .args(["netns", "exec", &self.client, "curl", "-sk", "--http1.1", "--retry-connrefused", "--retry", "5"])
-            .args(["--tlsv1.2", "--tls-max", version])
+    /// A client that asks for its pages one after another: on one connection, or on one each. The answers are its output.
+    pub(crate) fn visit(&self, number: usize, keys: &Path) -> Child {
+        self.curl(keys)
+            .args(["--retry-connrefused", "--retry", "5", "--tlsv1.2", "--tls-max", version(number)])
+            .args(if is_one_shot(number) { &["-H", "Connection: close"][..] } else { &[] })
             .args((0..REQUESTS).map(|request| format!("https://10.9.0.1/{number}/{request}")))
-            .env("SSLKEYLOGFILE", lab.path(&format!("keys.{number}")))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap()
+    }
+
+    /// curl, which writes its keys to that file.
+    pub(crate) fn curl(&self, keys: &Path) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.client, "curl", "-sk", "--http1.1"]).env("SSLKEYLOGFILE", keys);
+        command
     }
 }
 
@@ -77,4 +93,14 @@ impl Drop for Site {
         let _ = self.nginx.wait();
         let _ = Command::new("ip").args(["netns", "delete", &self.client]).output();
     }
+}
+
+/// The version of TLS that a client speaks.
+pub(crate) fn version(number: usize) -> &'static str {
+    if number.is_multiple_of(2) { "1.2" } else { "1.3" }
+}
+
+/// Whether a client makes a connection for each request.
+fn is_one_shot(number: usize) -> bool {
+    number % 4 >= 2
 }
