@@ -268,9 +268,7 @@ fn live_losses(
     lines_dropped: u64,
 ) -> Vec<(&'static str, &'static str, u64)> {
     (kernel.iter().map(|(name, count)| ("ring", name, count)))
-        .chain(
-            rings.iter().filter(|(name, _)| !RECEIVED.contains(name)).map(|(name, count)| ("ring", name, count)),
-        )
+        .chain(rings.iter().filter(|(name, _)| !RECEIVED.contains(name)).map(|(name, count)| ("ring", name, count)))
         .chain(nic.iter().filter(|(name, _)| NicStats::LOSSES.contains(name)).map(|(name, count)| ("nic", name, count)))
         .chain([("output", "lines_dropped", lines_dropped)])
         .collect()

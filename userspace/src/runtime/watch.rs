@@ -171,7 +171,7 @@ impl Snapshot {
     /// Frames that came by `interface` and were received or lost at a ring.
     pub fn ring_ends(&self, interface: InterfaceId) -> u64 {
         self.rings(interface)
-            .map(|(ring, kernel)| ring.frames + ring.descriptors_refused + kernel.rx_dropped + kernel.rx_ring_full)
+            .map(|(ring, kernel)| ring.frames + ring.refused() + kernel.rx_dropped + kernel.rx_ring_full)
             .sum()
     }
 }
