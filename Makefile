@@ -1,5 +1,5 @@
 # plaintap: what people run. Each target is a line or two; `make help` lists them.
-export PATH := $(PATH):$(HOME)/.cargo/bin
+export PATH := $(HOME)/.cargo/bin:$(PATH)
 .DEFAULT_GOAL := help
 
 demo: ## live, in network namespaces: real clients, nginx, a mirror, keys as an F5 sends them (not root: from a capture)
@@ -25,7 +25,8 @@ bench: ## measures throughput on captures that it makes itself
 	cargo build --release --locked --package plaintap --package plaintap-bench
 	for what in bulk small memory keylog; do target/release/plaintap-bench $$what || exit 1; done
 
-ebpf: ## builds the XDP program anew (toolchain: see xdp-ebpf/build.sh; heavy, so `make test` does not install it)
+ebpf: ## builds the XDP program anew; installs a toolchain of its own for it (Debian 12; elsewhere see xdp-ebpf/build.sh)
+	xdp-ebpf/build.sh --setup
 	xdp-ebpf/build.sh
 
 fuzz: ## every fuzz target for a minute (SECONDS_EACH=n); needs nightly Rust and cargo-fuzz

@@ -5,6 +5,7 @@
 #   deploy/setup.sh live     that, and what it takes to build live capture
 #   deploy/setup.sh demo     that, and what the live demo needs (of which nothing is started)
 #   deploy/setup.sh          that, and what the tests need (servers and clients; none of them is started)
+#   deploy/setup.sh ebpf     what it takes to build the XDP program anew (large: a second Rust compiler, LLVM)
 #
 # Quiet and quick when nothing is missing. Does not touch Rust: without cargo it says how to get it.
 set -eu
@@ -23,8 +24,9 @@ case ${1-all} in
 build) wanted=$(sed -n 's/^\([a-z0-9][^ #]*\) *# build:.*/\1/p' "$list") ;;
 live) wanted=$(sed -n 's/^\([a-z0-9][^ #]*\) *# \(build\|live\):.*/\1/p' "$list") ;;
 demo) wanted=$(sed -n 's/^\([a-z0-9][^ #]*\) *# \(build\|live\|demo\):.*/\1/p' "$list") ;;
-all) wanted=$(sed -n 's/^\([a-z0-9][^ #]*\).*/\1/p' "$list") ;;
-*) die "unknown set '$1': build, live, demo, or nothing for all" ;;
+ebpf) wanted=$(sed -n 's/^\([a-z0-9][^ #]*\) *# ebpf:.*/\1/p' "$list") ;;
+all) wanted=$(sed -n '/# ebpf:/d; s/^\([a-z0-9][^ #]*\).*/\1/p' "$list") ;;
+*) die "unknown set '$1': build, live, demo, ebpf, or nothing for the tests" ;;
 esac
 
 if ! command -v dpkg-query >/dev/null; then

@@ -2,18 +2,25 @@
 # Builds the XDP program into xdp-ebpf/plaintap.bpf.o, or, with --check, compares what it builds with what is there.
 #
 #   xdp-ebpf/build.sh            make ebpf
+#   xdp-ebpf/build.sh --setup    installs the toolchain on Debian 12: packages through deploy/setup.sh, and bpf-linker
 #   xdp-ebpf/build.sh --check    0: the same octets, or (with a line that says so) no toolchain here; 1: source and object differ
 #
 # The octets are those of this toolchain; with another the program may be as good, and differ:
-#   Debian 12:  apt-get install rustc-web cargo-web libstd-rust-web-dev-bpf llvm-22-dev libpolly-22-dev libzstd-dev libxml2-dev
-#               LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 --no-default-features --features llvm-22 --locked
+#   Debian 12:  --setup
 #   elsewhere:  rustup toolchain install nightly --component rust-src; cargo install bpf-linker; then set
 #               EBPF_RUSTC=$(rustup which --toolchain nightly rustc) EBPF_CARGO_FLAGS=-Zbuild-std=core
 set -eu
 cd "$(dirname "$0")"
 rustc=${EBPF_RUSTC-/usr/bin/rustc}
 target=bpfel-unknown-none
-PATH=$PATH:$HOME/.cargo/bin
+PATH=$HOME/.cargo/bin:$PATH
+
+if [ "${1-}" = --setup ]; then
+    ../deploy/setup.sh ebpf
+    command -v bpf-linker >/dev/null || LLVM_PREFIX=/usr/lib/llvm-22 \
+        cargo install --quiet bpf-linker --version 0.13.0 --no-default-features --features llvm-22 --locked
+    exit
+fi
 
 if [ "${1-}" = --check ]; then
     wanted='rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)'
