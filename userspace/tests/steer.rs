@@ -22,6 +22,10 @@ fn load(several_buffers: bool) -> Option<Program> {
     let mut processors = CpuSet::new();
     processors.set(0);
     sched_setaffinity(None, &processors).unwrap();
+    if several_buffers && kernel() < (5, 18) {
+        println!("skipped: frames in several buffers came with Linux 5.18");
+        return None;
+    }
     match Program::load(4, 3, several_buffers) {
         Ok(program) => Some(program),
         Err(plaintap::source::steer::SteerError::Load(error)) if format!("{error:?}").contains("PermissionDenied") => {
@@ -30,6 +34,13 @@ fn load(several_buffers: bool) -> Option<Program> {
         }
         Err(error) => panic!("{error}: {error:#?}"),
     }
+}
+
+/// Of the kernel's release, the first two numbers.
+fn kernel() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(|octet: char| !octet.is_ascii_digit()).map_while(|number| number.parse().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
 /// What the maps hold.

@@ -63,10 +63,14 @@ pub enum Mode {
 #[derive(Debug, thiserror::Error)]
 pub enum SteerError {
     /// The kernel took no object like this.
-    #[error("cannot load the XDP program (needs Linux 5.10 or later, root or CAP_BPF with CAP_NET_ADMIN)")]
+    #[error(
+        "cannot load the XDP program (needs Linux 5.10 or later, and root or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)"
+    )]
     Load(#[source] Box<EbpfError>),
     /// The kernel's verifier did not take the program.
-    #[error("the kernel refuses the XDP program (needs Linux 5.10 or later, root or CAP_BPF with CAP_NET_ADMIN)")]
+    #[error(
+        "the kernel refuses the XDP program (needs Linux 5.10 or later, and root or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)"
+    )]
     Refused(#[source] Box<ProgramError>),
     /// A map is not there, or not as it should be.
     #[error("the XDP program has no map '{0}' of the right kind: object and binary are of different versions")]
