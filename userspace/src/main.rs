@@ -14,8 +14,10 @@ fn main() -> ExitCode {
         cli::Command::Read(arguments) => cli::read::run(&arguments),
         #[cfg(feature = "live")]
         cli::Command::Run(arguments) => cli::run::run(&arguments),
+        #[cfg(feature = "live")]
+        cli::Command::Doctor(arguments) => cli::doctor::run(&arguments),
         #[cfg(not(feature = "live"))]
-        cli::Command::Run { .. } => Err(cli::Failure::Usage(
+        cli::Command::Run { .. } | cli::Command::Doctor { .. } => Err(cli::Failure::Usage(
             "this build has no live capture: make build, or cargo build --features live".to_owned(),
         )),
     };

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[cfg(feature = "live")]
+pub(crate) mod doctor;
+#[cfg(feature = "live")]
 mod feed;
 #[cfg(feature = "live")]
 mod minutes;
@@ -36,6 +38,17 @@ pub(crate) enum Command {
     /// Capture a mirror's interfaces, take keys as they come, print HTTP transactions.
     #[cfg(feature = "live")]
     Run(run::Arguments),
+    /// Check what a live run needs, say how to mend what is amiss.
+    #[cfg(feature = "live")]
+    Doctor(doctor::Arguments),
+    /// Check what a live run needs: not in this build.
+    #[cfg(not(feature = "live"))]
+    #[command(hide = true, disable_help_flag = true)]
+    Doctor {
+        /// Whatever they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Capture live: not in this build.
     #[cfg(not(feature = "live"))]
     #[command(hide = true, disable_help_flag = true)]

@@ -276,7 +276,7 @@ fn summary(report: RuntimeReport<Outcomes<Feed, Feed>>, elapsed: Duration, keys:
 }
 
 /// An error with what caused it, in a line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

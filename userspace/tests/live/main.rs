@@ -5,6 +5,7 @@
 
 mod clients;
 mod corpus;
+mod doctor;
 mod interface;
 mod lab;
 mod process;

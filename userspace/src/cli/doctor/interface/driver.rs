@@ -1,0 +1,158 @@
+//! What XDP the driver has, and whether somebody else uses it.
+
+use super::super::netdev::Features;
+use super::super::report::Finding;
+use super::super::system::word;
+use super::{Facts, Machine, not_told};
+
+pub(super) fn findings(facts: &Facts, driver: &str, machine: &Machine) -> Vec<Finding> {
+    let mut all = vec![native(facts, driver, machine), program(facts)];
+    all.extend(caveat(facts, driver));
+    all
+}
+
+fn native(facts: &Facts, driver: &str, machine: &Machine) -> Finding {
+    const CHECK: &str = "driver";
+    if driver.is_empty() {
+        return Finding::unknown(CHECK, "neither /sys nor ip tells its driver");
+    }
+    let (features, by_table) = match (facts.features, machine.version) {
+        (Some(features), _) => (features, ""),
+        (None, Some(version)) => match KNOWN.iter().find(|known| known.name == driver) {
+            Some(known) => (known.features(version), " (by its name: before Linux 6.3 the kernel does not tell)"),
+            None => {
+                return Finding::unknown(
+                    CHECK,
+                    format!(
+                        "{driver}: the kernel does not tell what XDP it has, and it is not in the list of old drivers"
+                    ),
+                );
+            }
+        },
+        (None, None) => return Finding::unknown(CHECK, format!("{driver}: the kernel does not tell what XDP it has")),
+    };
+    let Features { basic, redirect, zero_copy, several_buffers } = features;
+    if !(basic && redirect) {
+        let found = format!(
+            "{driver}: no XDP of its own{by_table}: frames take the kernel's generic path, several times slower"
+        );
+        return Finding::warn(CHECK, found);
+    }
+    let copy = if zero_copy { "zero copy" } else { "with a copy" };
+    let buffers = if several_buffers { "several buffers" } else { "one buffer a frame" };
+    Finding::ok(CHECK, format!("{driver}: native XDP, AF_XDP {copy}, {buffers}{by_table}"))
+}
+
+/// Who has a program there.
+fn program(facts: &Facts) -> Finding {
+    const CHECK: &str = "XDP slot";
+    let Some(link) = facts.link_json() else { return not_told(CHECK, "ip", "iproute2", &facts.link) };
+    let Some(xdp) = link.get("xdp") else { return Finding::ok(CHECK, "free") };
+    let program = xdp.get("prog");
+    let id = program.and_then(|program| program.get("id")).and_then(|id| id.as_u64());
+    let called = program.and_then(|program| program.get("name")).and_then(|name| name.as_str());
+    let id = id.map_or_else(String::new, |id| format!(" {id}"));
+    if called.is_some_and(|name| name.starts_with("plaintap")) {
+        return Finding::ok(CHECK, format!("plaintap's program{id}: a run is on"));
+    }
+    let called = called.map_or_else(String::new, |name| format!(" ('{name}')"));
+    // Of `if_link.h`: XDP_ATTACHED_SKB is 2.
+    let off = if xdp.get("mode").and_then(|mode| mode.as_u64()) == Some(2) { "xdpgeneric" } else { "xdp" };
+    let found = format!(
+        "another program{id}{called} is there: stop what loaded it (a refusal below means that it holds it: bpftool link)"
+    );
+    Finding::fail(CHECK, found).mend(format!("ip link set dev {} {off} off", word(&facts.name)))
+}
+
+/// What to know of this kind of interface.
+fn caveat(facts: &Facts, driver: &str) -> Option<Finding> {
+    const CHECK: &str = "kind";
+    let master = facts.link_json().and_then(|link| Some(link.get("master")?.as_str()?.to_owned()));
+    if let Some(master) = master {
+        let found = format!("a member of '{master}': what is captured here does not reach that; is it a mirror's?");
+        return Some(Finding::warn(CHECK, found).mend(format!("ip link set dev {} nomaster", word(&facts.name))));
+    }
+    let (_, what) = CAVEATS.iter().find(|(drivers, _)| drivers.contains(&driver))?;
+    let device = matches!(driver, "virtio_net" | "ena" | "gve" | "vmxnet3" | "hv_netvsc" | "veth");
+    Some(if device { Finding::ok(CHECK, *what) } else { Finding::warn(CHECK, *what) })
+}
+
+/// A driver, and since when it can do what.
+struct Known {
+    name: &'static str,
+    native: Version,
+    zero_copy: Option<Version>,
+    several_buffers: Option<Version>,
+}
+
+type Version = (u32, u32);
+
+impl Known {
+    fn features(&self, version: Version) -> Features {
+        let since = |since: Option<Version>| since.is_some_and(|since| version >= since);
+        let native = version >= self.native;
+        Features {
+            basic: native,
+            redirect: native,
+            zero_copy: since(self.zero_copy),
+            several_buffers: since(self.several_buffers),
+        }
+    }
+}
+
+const fn known(
+    name: &'static str,
+    native: Version,
+    zero_copy: Option<Version>,
+    several_buffers: Option<Version>,
+) -> Known {
+    Known { name, native, zero_copy, several_buffers }
+}
+
+/// The oldest kernel that plaintap runs on; what came before it need not be told apart.
+const OLD: Version = (5, 10);
+
+/// Drivers of the kernels up to 6.2, which are not told by the kernel itself. Source: the commits to each that added native XDP, AF_XDP
+/// zero copy (`XDP_SETUP_XSK_POOL`) and frames in several buffers; the kernel has no document of it.
+const KNOWN: [Known; 22] = [
+    known("bnxt_en", OLD, None, Some((5, 19))),
+    known("ena", OLD, None, None),
+    known("fsl_dpaa2_eth", OLD, Some((6, 2)), None),
+    known("hv_netvsc", OLD, None, None),
+    known("i40e", OLD, Some(OLD), None),
+    known("ice", OLD, Some(OLD), None),
+    known("igb", OLD, None, None),
+    known("igc", (5, 13), Some((5, 14)), None),
+    known("ixgbe", OLD, Some(OLD), None),
+    known("ixgbevf", OLD, None, None),
+    known("mlx4_core", OLD, None, None),
+    known("mlx5_core", OLD, Some(OLD), Some((5, 18))),
+    known("mvneta", OLD, None, Some((5, 18))),
+    known("mvpp2", OLD, None, None),
+    known("nfp", OLD, Some((5, 18)), None),
+    known("qede", OLD, None, None),
+    known("sfc", OLD, None, None),
+    known("st_gmac", (5, 13), Some((5, 13)), None),
+    known("tun", OLD, None, None),
+    known("veth", OLD, None, Some((5, 18))),
+    known("virtio_net", OLD, None, None),
+    known("vif", OLD, None, None),
+];
+
+/// Kinds of interface with something to know.
+const CAVEATS: [(&[&str], &str); 8] = [
+    (&["veth"], "a veth: its peer is to send single frames (there: ethtool -K PEER tso off gso off)"),
+    (
+        &["virtio_net"],
+        "virtual: the host has to mirror into it, and its bridge to flood; XDP wants as many queue pairs more",
+    ),
+    (&["ena"], "virtual: VPC traffic mirroring comes as VXLAN on UDP port 4789, which the security group must let in"),
+    (&["gve"], "virtual: Packet Mirroring has to name this instance, behind its load balancer, as collector"),
+    (&["vmxnet3"], "virtual: the port group has to allow promiscuous mode"),
+    (&["hv_netvsc"], "virtual: the port's mirroring mode has to be 'destination'"),
+    (&["bond", "bonding", "team", "bridge", "openvswitch"], "not a NIC: name its members, each with --interface"),
+    (
+        &["vlan", "8021q", "macvlan", "ipvlan", "vxlan", "gre", "gretap", "erspan", "geneve"],
+        "not a NIC: name what it is on; plaintap looks through tags and tunnels",
+    ),
+];
