@@ -50,7 +50,7 @@ fn what_the_doctor_prescribes_mends_it() {
     let Some(lab) = Lab::new("doctor", 2) else { return };
     let tap = &lab.tap;
     run(&format!("ip -n {tap} address add 192.0.2.10/24 dev m0"));
-    run(&format!("ip -n {tap} link set m0 mtu 9000"));
+    run(&format!("ip -n {tap} link set m0 mtu 1280"));
     run(&format!("ip -n {tap} link set m0 down"));
     run(&format!("ip netns exec {tap} ethtool -K m0 rxvlan on"));
 
@@ -58,7 +58,7 @@ fn what_the_doctor_prescribes_mends_it() {
     let (code, before) = doctor(&lab, &["-i", "m0"]);
     assert_eq!(code, 1, "{before:#?}");
     let of_checks = checks.map(|check| levels(&before, check));
-    assert_eq!(of_checks[..3], [["fail"], ["fail"], ["warn"]], "{before:#?}");
+    assert_eq!(of_checks[..3], [["fail"], ["warn"], ["warn"]], "{before:#?}");
     assert!(!of_checks[3].is_empty() && of_checks[3].iter().all(|level| level == "warn"), "{before:#?}");
     assert!(found(&before, "offloads").starts_with("rx-vlan-offload is on"), "{before:#?}");
     assert!(found(&before, "driver").starts_with("veth: native XDP"), "{before:#?}");

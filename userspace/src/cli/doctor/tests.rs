@@ -195,6 +195,11 @@ fn the_kernels_word_goes_before_the_table() {
     facts.features = Some(Features::of(0x2b));
     let found = facts.findings(&MACHINE);
     assert_eq!(one(&found, "driver").found, "ice: native XDP, AF_XDP zero copy, several buffers");
+    facts.files.insert("mtu", "9000".to_owned());
+    let jumbo = |facts: &Facts, version| one(&facts.findings(&Machine { version, ..MACHINE }), "MTU").level;
+    assert_eq!((jumbo(&facts, Some((6, 6))), jumbo(&facts, Some((6, 5)))), (Level::Ok, Level::Fail));
+    facts.features = Some(Features::of(0xb));
+    assert_eq!(jumbo(&facts, Some((6, 6))), Level::Fail);
     facts.features = Some(Features::of(0));
     let found = facts.findings(&MACHINE);
     assert_eq!(one(&found, "driver").level, Level::Warn);

@@ -59,7 +59,7 @@ fn program(facts: &Facts) -> Finding {
     // Of `if_link.h`: XDP_ATTACHED_SKB is 2.
     let off = if xdp.get("mode").and_then(|mode| mode.as_u64()) == Some(2) { "xdpgeneric" } else { "xdp" };
     let found = format!(
-        "another program{id}{called} is there: stop what loaded it (a refusal below means that it holds it: bpftool link)"
+        "another program{id}{called} is there: stop what loaded it, or start with --force. If this is refused, it holds it: bpftool link list"
     );
     Finding::fail(CHECK, found).mend(format!("ip link set dev {} {off} off", word(&facts.name)))
 }
@@ -82,7 +82,6 @@ struct Known {
     name: &'static str,
     native: Version,
     zero_copy: Option<Version>,
-    several_buffers: Option<Version>,
 }
 
 type Version = (u32, u32);
@@ -95,48 +94,44 @@ impl Known {
             basic: native,
             redirect: native,
             zero_copy: since(self.zero_copy),
-            several_buffers: since(self.several_buffers),
+            // AF_XDP takes those from Linux 6.6 on, and then the kernel tells.
+            several_buffers: false,
         }
     }
 }
 
-const fn known(
-    name: &'static str,
-    native: Version,
-    zero_copy: Option<Version>,
-    several_buffers: Option<Version>,
-) -> Known {
-    Known { name, native, zero_copy, several_buffers }
+const fn known(name: &'static str, native: Version, zero_copy: Option<Version>) -> Known {
+    Known { name, native, zero_copy }
 }
 
 /// The oldest kernel that plaintap runs on; what came before it need not be told apart.
 const OLD: Version = (5, 10);
 
 /// Drivers of the kernels up to 6.2, which are not told by the kernel itself. Source: the commits to each that added native XDP, AF_XDP
-/// zero copy (`XDP_SETUP_XSK_POOL`) and frames in several buffers; the kernel has no document of it.
+/// zero copy (`XDP_SETUP_XSK_POOL`); the kernel has no document of it.
 const KNOWN: [Known; 22] = [
-    known("bnxt_en", OLD, None, Some((5, 19))),
-    known("ena", OLD, None, None),
-    known("fsl_dpaa2_eth", OLD, Some((6, 2)), None),
-    known("hv_netvsc", OLD, None, None),
-    known("i40e", OLD, Some(OLD), None),
-    known("ice", OLD, Some(OLD), None),
-    known("igb", OLD, None, None),
-    known("igc", (5, 13), Some((5, 14)), None),
-    known("ixgbe", OLD, Some(OLD), None),
-    known("ixgbevf", OLD, None, None),
-    known("mlx4_core", OLD, None, None),
-    known("mlx5_core", OLD, Some(OLD), Some((5, 18))),
-    known("mvneta", OLD, None, Some((5, 18))),
-    known("mvpp2", OLD, None, None),
-    known("nfp", OLD, Some((5, 18)), None),
-    known("qede", OLD, None, None),
-    known("sfc", OLD, None, None),
-    known("st_gmac", (5, 13), Some((5, 13)), None),
-    known("tun", OLD, None, None),
-    known("veth", OLD, None, Some((5, 18))),
-    known("virtio_net", OLD, None, None),
-    known("vif", OLD, None, None),
+    known("bnxt_en", OLD, None),
+    known("ena", OLD, None),
+    known("fsl_dpaa2_eth", OLD, Some((6, 2))),
+    known("hv_netvsc", OLD, None),
+    known("i40e", OLD, Some(OLD)),
+    known("ice", OLD, Some(OLD)),
+    known("igb", OLD, None),
+    known("igc", (5, 13), Some((5, 14))),
+    known("ixgbe", OLD, Some(OLD)),
+    known("ixgbevf", OLD, None),
+    known("mlx4_core", OLD, None),
+    known("mlx5_core", OLD, Some(OLD)),
+    known("mvneta", OLD, None),
+    known("mvpp2", OLD, None),
+    known("nfp", OLD, Some((5, 18))),
+    known("qede", OLD, None),
+    known("sfc", OLD, None),
+    known("st_gmac", (5, 13), Some((5, 13))),
+    known("tun", OLD, None),
+    known("veth", OLD, None),
+    known("virtio_net", OLD, None),
+    known("vif", OLD, None),
 ];
 
 /// Kinds of interface with something to know.

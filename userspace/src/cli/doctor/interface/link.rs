@@ -6,10 +6,10 @@ use plaintap::source::af_xdp::MAX_MTU;
 
 use super::super::report::Finding;
 use super::super::system::word;
-use super::Facts;
+use super::{Facts, Machine};
 
-pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
-    vec![state(facts), mtu(facts), promiscuous(facts), addresses(facts)]
+pub(super) fn findings(facts: &Facts, machine: &Machine) -> Vec<Finding> {
+    vec![state(facts), mtu(facts, machine), promiscuous(facts), addresses(facts)]
 }
 
 fn state(facts: &Facts) -> Finding {
@@ -27,25 +27,41 @@ fn state(facts: &Facts) -> Finding {
     }
 }
 
-fn mtu(facts: &Facts) -> Finding {
+fn mtu(facts: &Facts, machine: &Machine) -> Finding {
     const CHECK: &str = "MTU";
     let name = word(&facts.name);
     match facts.number("mtu") {
         None => Finding::unknown(CHECK, "it cannot be read"),
-        Some(mtu) if mtu > u64::from(MAX_MTU) => {
-            let found = format!(
-                "{mtu}: frames of more than {MAX_MTU} octets would take several buffers, and a run refuses that"
-            );
-            Finding::fail(CHECK, found).mend(format!("ip link set dev {name} mtu {MAX_MTU}"))
-        }
+        Some(mtu) if mtu > u64::from(MAX_MTU) => match why_one_buffer(facts, machine) {
+            None => Finding::ok(
+                CHECK,
+                format!("{mtu}: frames of more than {MAX_MTU} octets come in pieces, and are joined"),
+            ),
+            Some(why) => {
+                Finding::fail(CHECK, format!("{mtu}: a frame of more than {MAX_MTU} octets comes in pieces, and {why}"))
+                    .mend(format!("ip link set dev {name} mtu {MAX_MTU}"))
+            }
+        },
         Some(mtu) if mtu < ETHERNET => {
             Finding::warn(CHECK, format!("{mtu}: whole Ethernet frames, of {ETHERNET}, may not get through"))
                 .mend(format!("ip link set dev {name} mtu {TUNNELLED}"))
         }
         Some(mtu) if mtu < TUNNELLED => {
-            Finding::ok(CHECK, format!("{mtu}, in one buffer; a mirror by VXLAN, GRE or ERSPAN wants {TUNNELLED}"))
+            Finding::ok(CHECK, format!("{mtu}, in one piece; a mirror by VXLAN, GRE or ERSPAN wants {TUNNELLED}"))
         }
-        Some(mtu) => Finding::ok(CHECK, format!("{mtu}, in one buffer")),
+        Some(mtu) => Finding::ok(CHECK, format!("{mtu}, in one piece")),
+    }
+}
+
+/// Why frames cannot come in several buffers, if they cannot.
+fn why_one_buffer(facts: &Facts, machine: &Machine) -> Option<&'static str> {
+    if machine.version.is_some_and(|version| version < PIECES) {
+        return Some("AF_XDP takes those from Linux 6.6 on");
+    }
+    match facts.features {
+        Some(features) if features.several_buffers => None,
+        Some(_) => Some("its driver does not give XDP those"),
+        None => Some("the kernel does not tell whether its driver does that"),
     }
 }
 
@@ -88,6 +104,8 @@ fn addresses(facts: &Facts) -> Finding {
 /// Of `if.h`.
 const IFF_UP: u64 = 0x1;
 const IFF_PROMISC: u64 = 0x100;
+/// `XDP_USE_SG`.
+const PIECES: (u32, u32) = (6, 6);
 /// The payload of an Ethernet frame (IEEE 802.3 section 3.2.7).
 const ETHERNET: u64 = 1_500;
 /// That, with what a tunnel adds: 70 octets for VXLAN over IPv6 with a tag within.

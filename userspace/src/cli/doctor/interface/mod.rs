@@ -139,7 +139,7 @@ impl Facts {
     /// What it comes to.
     pub(super) fn findings(&self, machine: &Machine) -> Vec<Finding> {
         let driver = self.driver();
-        let mut all = link::findings(self);
+        let mut all = link::findings(self, machine);
         all.extend(driver::findings(self, &driver, machine));
         all.extend(receive::findings(self, &driver, machine));
         all.extend(place::findings(self, machine));
