@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use super::Alive;
 use crate::Store;
 
 /// A monotonic clock for the store: time since it was made. Copies agree.
@@ -29,13 +30,16 @@ impl Clock {
 pub struct Upkeep {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    alive: Alive,
 }
 
 impl Upkeep {
     /// Starts the thread `key-upkeep`. Errors: the system has no thread left.
     pub fn start(store: Store, clock: Clock) -> io::Result<Self> {
         let (stop, stopped) = channel::<()>();
+        let (life, alive) = Alive::pair();
         let thread = thread::Builder::new().name("key-upkeep".into()).spawn(move || {
+            let _life = life;
             let mut expired_at = clock.now();
             while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
                 let now = clock.now();
@@ -46,7 +50,12 @@ impl Upkeep {
                 }
             }
         })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self { stop: Some(stop), thread: Some(thread), alive })
+    }
+
+    /// Whether the thread runs.
+    pub fn alive(&self) -> Alive {
+        self.alive.clone()
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use zeroize::Zeroizing;
 
-use super::Clock;
+use super::{Alive, Clock};
 use crate::keylog::{Feed, Loader, Report};
 use crate::sync::Mutex;
 use crate::{KeySource, Store};
@@ -33,7 +33,14 @@ use crate::{KeySource, Store};
 pub struct Follower {
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
+    watch: FollowerWatch,
+}
+
+/// A look at a [`Follower`] from any thread.
+#[derive(Clone, Debug)]
+pub struct FollowerWatch {
     stats: Arc<Mutex<Vec<FollowStats>>>,
+    alive: Alive,
 }
 
 /// What became of one followed path.
@@ -92,15 +99,22 @@ impl Follower {
             Arc::new(Mutex::new(followed.iter().map(|one| one.stats.clone()).collect()));
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io::Error::from)?);
         let (shared, stopped) = (Arc::clone(&stats), Arc::clone(&stop));
-        let thread = thread::Builder::new()
-            .name("key-files".into())
-            .spawn(move || follow(&mut followed, &notify, &stopped, clock, &shared))?;
-        Ok(Self { stop, thread: Some(thread), stats })
+        let (life, alive) = Alive::pair();
+        let thread = thread::Builder::new().name("key-files".into()).spawn(move || {
+            let _life = life;
+            follow(&mut followed, &notify, &stopped, clock, &shared);
+        })?;
+        Ok(Self { stop, thread: Some(thread), watch: FollowerWatch { stats, alive } })
+    }
+
+    /// What others may look at it through.
+    pub fn watch(&self) -> FollowerWatch {
+        self.watch.clone()
     }
 
     /// What was read so far, by path.
     pub fn stats(&self) -> Vec<FollowStats> {
-        self.stats.lock().clone()
+        self.watch.stats()
     }
 
     /// Reads what is there, ends the thread, and returns the last counts.
@@ -114,6 +128,18 @@ impl Follower {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+impl FollowerWatch {
+    /// What was read so far, by path.
+    pub fn stats(&self) -> Vec<FollowStats> {
+        self.stats.lock().clone()
+    }
+
+    /// Whether the thread runs.
+    pub fn alive(&self) -> Alive {
+        self.alive.clone()
     }
 }
 

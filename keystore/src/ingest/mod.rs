@@ -8,6 +8,7 @@
 //!
 //! None of it runs on a worker's thread, and a worker never waits for any of it.
 
+mod alive;
 mod allow_list;
 mod clock;
 mod config;
@@ -18,10 +19,11 @@ mod identity;
 mod stats;
 mod tls;
 
+pub use alive::{Alive, Life};
 pub use allow_list::{AllowList, BadNetwork};
 pub use clock::{Clock, Upkeep};
 pub use config::{FileRole, IntakeConfig, IntakeError, Limits, ServerIdentity};
-pub use file::{FollowError, FollowStats, Follower};
+pub use file::{FollowError, FollowStats, Follower, FollowerWatch};
 pub use identity::Fingerprint;
 pub use stats::{IntakeStats, Outcome};
-pub use tls::Intake;
+pub use tls::{Intake, IntakeWatch};

@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::stats::{Counters, IntakeStats, Outcome};
 use super::{AllowList, Clock, Fingerprint, IntakeConfig, IntakeError, connection, identity};
@@ -30,6 +30,31 @@ pub struct Intake {
     acceptors: Vec<JoinHandle<()>>,
     addrs: Vec<SocketAddr>,
     plain_addrs: Vec<SocketAddr>,
+}
+
+/// A look at an [`Intake`] from any thread.
+#[derive(Clone)]
+pub struct IntakeWatch {
+    shared: Arc<Shared>,
+    acceptors: Vec<AbortHandle>,
+    addrs: Vec<SocketAddr>,
+}
+
+impl IntakeWatch {
+    /// What was counted so far.
+    pub fn stats(&self) -> IntakeStats {
+        self.shared.counters.snapshot()
+    }
+
+    /// The addresses bound, those for TLS first.
+    pub fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// Whether it takes connections on every address.
+    pub fn is_listening(&self) -> bool {
+        !self.acceptors.iter().any(AbortHandle::is_finished)
+    }
 }
 
 impl Intake {
@@ -107,6 +132,15 @@ impl Intake {
         self.shared.counters.snapshot()
     }
 
+    /// What others may look at it through.
+    pub fn watch(&self) -> IntakeWatch {
+        IntakeWatch {
+            shared: Arc::clone(&self.shared),
+            acceptors: self.acceptors.iter().map(JoinHandle::abort_handle).collect(),
+            addrs: self.addrs.iter().chain(&self.plain_addrs).copied().collect(),
+        }
+    }
+
     /// Stops listening, lets open connections end for as long as `Limits::shutdown_grace`, and returns the last counts.
     pub fn shutdown(mut self) -> IntakeStats {
         if let Some(runtime) = self.runtime.take() {
@@ -168,6 +202,12 @@ impl fmt::Debug for Intake {
             .field("addrs", &self.addrs)
             .field("plain_addrs", &self.plain_addrs)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for IntakeWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntakeWatch").field("addrs", &self.addrs).finish_non_exhaustive()
     }
 }
 
