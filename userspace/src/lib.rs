@@ -15,6 +15,8 @@
 pub mod config;
 pub mod flow;
 pub mod http;
+#[cfg(feature = "live")]
+pub mod observe;
 pub mod pipeline;
 #[cfg(feature = "live")]
 pub mod runtime;

@@ -91,9 +91,19 @@ pub struct Sum {
     pub outcomes: &'static [&'static str],
     /// The gauge of what has no outcome yet.
     pub in_flight: Option<&'static str>,
-    /// Of what the outcomes are, where they are one metric with a label, and what their names begin with beside the label. Nothing
-    /// where they are in another sum.
-    pub noun: Option<(&'static str, &'static str)>,
+    /// The metric of which the outcomes are the values of a label. Nothing where they are in another sum, or a single one.
+    pub metric: Option<SumMetric>,
+}
+
+/// A sum's outcomes as one metric.
+#[derive(Clone, Copy, Debug)]
+pub struct SumMetric {
+    /// What it counts, in the place of a counter's name.
+    pub noun: &'static str,
+    /// What the outcomes' names begin with, beside the value of the label.
+    pub prefix: &'static str,
+    /// What it says.
+    pub help: &'static str,
 }
 
 /// Every sum of a pipeline's counters.
@@ -103,15 +113,15 @@ pub const SUMS: &[Sum] = &[
         stage: "wire",
         outcomes: WireStats::OUTCOMES,
         in_flight: None,
-        noun: Some(("frames", "")),
+        metric: Some(SumMetric { noun: "frames", prefix: "", help: "Frames by what they were." }),
     },
-    Sum { total: ("tcp", "segments_in"), stage: "wire", outcomes: &["segments"], in_flight: None, noun: None },
+    Sum { total: ("tcp", "segments_in"), stage: "wire", outcomes: &["segments"], in_flight: None, metric: None },
     Sum {
         total: ("flow", "flows_opened"),
         stage: "flow",
         outcomes: &["flows_closed", "flows_reset", "flows_idle", "flows_evicted", "flows_replaced", "flows_cut"],
         in_flight: Some("flow_open"),
-        noun: Some(("ended", "flows_")),
+        metric: Some(SumMetric { noun: "ended", prefix: "flows_", help: "Flows that have ended, by how." }),
     },
     Sum {
         total: ("tcp", "segments_in"),
@@ -126,14 +136,18 @@ pub const SUMS: &[Sum] = &[
             "segments_after_end",
         ],
         in_flight: None,
-        noun: Some(("segments", "segments_")),
+        metric: Some(SumMetric {
+            noun: "segments",
+            prefix: "segments_",
+            help: "TCP segments by what became of their payload.",
+        }),
     },
     Sum {
         total: ("tcp", "octets_in"),
         stage: "tcp",
         outcomes: &["octets_delivered", "octets_duplicate", "octets_dropped", "octets_abandoned"],
         in_flight: Some("tcp_held_octets"),
-        noun: Some(("octets", "octets_")),
+        metric: Some(SumMetric { noun: "octets", prefix: "octets_", help: "Payload octets by what became of them." }),
     },
     Sum {
         total: ("tls", "records_in"),
@@ -150,14 +164,14 @@ pub const SUMS: &[Sum] = &[
             "records_unplaced",
         ],
         in_flight: None,
-        noun: Some(("records", "records_")),
+        metric: Some(SumMetric { noun: "records", prefix: "records_", help: "TLS records by what became of them." }),
     },
     Sum {
         total: ("tls", "octets_parked"),
         stage: "tls",
         outcomes: &["octets_released"],
         in_flight: Some("tls_waiting_octets"),
-        noun: None,
+        metric: None,
     },
     Sum {
         total: ("tls", "sessions"),
@@ -173,28 +187,36 @@ pub const SUMS: &[Sum] = &[
             "sessions_parking_limit",
         ],
         in_flight: None,
-        noun: Some(("sessions", "sessions_")),
+        metric: Some(SumMetric {
+            noun: "sessions",
+            prefix: "sessions_",
+            help: "TLS connections that have ended, by how decryption came out.",
+        }),
     },
     Sum {
         total: ("http", "requests"),
         stage: "http",
         outcomes: &["paired", "requests_unanswered"],
         in_flight: Some("http_outstanding_requests"),
-        noun: None,
+        metric: None,
     },
     Sum {
         total: ("http", "responses"),
         stage: "http",
         outcomes: &["paired", "responses_unasked"],
         in_flight: Some("http_outstanding_responses"),
-        noun: None,
+        metric: None,
     },
     Sum {
         total: ("http", "transactions"),
         stage: "http",
         outcomes: &["paired", "requests_unanswered", "responses_unasked"],
         in_flight: None,
-        noun: Some(("transactions", "")),
+        metric: Some(SumMetric {
+            noun: "transactions",
+            prefix: "",
+            help: "Transactions emitted, by what there was of them.",
+        }),
     },
 ];
 
@@ -273,7 +295,7 @@ mod tests {
             assert!(counters.contains(&sum.total), "{:?}", sum.total);
             for name in sum.outcomes {
                 assert!(counters.contains(&(sum.stage, name)), "{}.{name}", sum.stage);
-                assert!(sum.noun.is_none_or(|(_, prefix)| name.starts_with(prefix)), "{name}");
+                assert!(sum.metric.is_none_or(|metric| name.starts_with(metric.prefix)), "{name}");
             }
             let gauges = Gauges::default();
             assert!(sum.in_flight.is_none_or(|name| gauges.iter().any(|gauge| gauge.0 == name)), "{:?}", sum.in_flight);

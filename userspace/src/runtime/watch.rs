@@ -29,6 +29,8 @@ pub struct Watch(Arc<Shared>);
 struct Shared {
     interfaces: Vec<Watched>,
     workers: Vec<Arc<Slot>>,
+    /// When the workers were started, in nanoseconds of `CLOCK_MONOTONIC`.
+    started: u64,
     steering: AtomicBool,
 }
 
@@ -47,6 +49,8 @@ struct Watched {
 pub struct Snapshot {
     /// When it was taken, in nanoseconds of `CLOCK_MONOTONIC`.
     pub at: u64,
+    /// When the workers were started, by the same clock.
+    pub started: u64,
     /// Whether the programs steer frames to the workers: from when the run has started to when it stops.
     pub steering: bool,
     /// The interfaces, in the order of their [`InterfaceId`]s.
@@ -91,7 +95,8 @@ impl Watch {
             verdicts: interface.verdict_counters(),
             nic: interface.nic.clone(),
         });
-        Self(Arc::new(Shared { interfaces: interfaces.collect(), workers, steering: AtomicBool::new(false) }))
+        let (interfaces, started) = (interfaces.collect(), now());
+        Self(Arc::new(Shared { interfaces, workers, started, steering: AtomicBool::new(false) }))
     }
 
     pub(super) fn set_steering(&self, steering: bool) {
@@ -100,7 +105,7 @@ impl Watch {
 
     /// What has been counted so far.
     pub fn snapshot(&self) -> Snapshot {
-        let Shared { interfaces, workers, steering } = &*self.0;
+        let Shared { interfaces, workers, started, steering } = &*self.0;
         let workers = workers.iter().map(|slot| {
             // In this order: whoever has ended has published for the last time.
             let ended = slot.has_ended();
@@ -116,10 +121,13 @@ impl Watch {
             nic: interface.nic.stats(),
         });
         let interfaces = interfaces.collect();
-        let now = clock_gettime(ClockId::Monotonic);
-        let at = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
-        Snapshot { at, steering: steering.load(Ordering::Relaxed), interfaces, workers }
+        Snapshot { at: now(), started: *started, steering: steering.load(Ordering::Relaxed), interfaces, workers }
     }
+}
+
+fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 impl Snapshot {

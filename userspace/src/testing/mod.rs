@@ -11,6 +11,7 @@
 
 pub mod allocations;
 pub mod collect;
+pub mod exposition;
 pub mod f5;
 mod faults;
 pub mod h2;

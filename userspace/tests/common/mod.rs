@@ -78,7 +78,7 @@ fn assert_accounts_balance(pipeline: &Pipeline, frames: u64, sink: &Collector) {
     assert_eq!(wire.segments, tcp.segments_in);
     let flow_ends =
         [flow.flows_closed, flow.flows_reset, flow.flows_idle, flow.flows_evicted, flow.flows_replaced, flow.flows_cut];
-    assert_eq!(flow.flows_opened, flow_ends.iter().sum(), "{flow:?}");
+    assert_eq!(flow.flows_opened, flow_ends.iter().sum::<u64>(), "{flow:?}");
     let segments = [
         tcp.segments_bare,
         tcp.segments_control,
@@ -88,9 +88,9 @@ fn assert_accounts_balance(pipeline: &Pipeline, frames: u64, sink: &Collector) {
         tcp.segments_out_of_window,
         tcp.segments_after_end,
     ];
-    assert_eq!(tcp.segments_in, segments.iter().sum(), "{tcp:?}");
+    assert_eq!(tcp.segments_in, segments.iter().sum::<u64>(), "{tcp:?}");
     let octets = [tcp.octets_delivered, tcp.octets_duplicate, tcp.octets_dropped, tcp.octets_abandoned];
-    assert_eq!(tcp.octets_in, octets.iter().sum(), "{tcp:?}");
+    assert_eq!(tcp.octets_in, octets.iter().sum::<u64>(), "{tcp:?}");
     let records = [
         tls.records_plain,
         tls.records_opened,
@@ -102,7 +102,7 @@ fn assert_accounts_balance(pipeline: &Pipeline, frames: u64, sink: &Collector) {
         tls.records_no_handshake,
         tls.records_unplaced,
     ];
-    assert_eq!(tls.records_in, records.iter().sum(), "{tls:?}");
+    assert_eq!(tls.records_in, records.iter().sum::<u64>(), "{tls:?}");
     assert_eq!(tls.sessions, sink.sessions.len() as u64, "{tls:?}");
     assert_eq!(http.transactions, sink.transactions.len() as u64, "{http:?}");
     assert_eq!(http.transactions, http.paired + http.requests_unanswered + http.responses_unasked, "{http:?}");
