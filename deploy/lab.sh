@@ -128,6 +128,7 @@ make_network() {
         for name in $client $server $mirror; do
             within "$name" sh -c 'echo 0 >/proc/sys/net/ipv6/conf/default/router_solicitations'
         done &&
+            ip -n $mirror link set lo up &&
             pair c0 $client s0 $server && pair w0 $server m0 $mirror && pair w1 $server m1 $mirror && pair k0 $server k1 $mirror &&
             address $client c0 10.77.0.2/24 10.77.0.3/24 10.77.0.4/24 10.77.0.5/24 fd77::2/64 &&
             address $server s0 10.77.0.1/24 fd77::1/64 && address $server k0 10.78.0.1/24 && address $mirror k1 10.78.0.2/24 &&

@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
+use plaintap_keystore::ingest::Alive;
 
 /// The writing end of a worker, for one of the two kinds of line.
 #[derive(Clone, Debug)]
@@ -38,6 +39,7 @@ pub(super) struct Scribe {
     thread: JoinHandle<io::Result<()>>,
     /// Closed by the thread when it ends.
     ended: Receiver<()>,
+    alive: Alive,
 }
 
 /// What became of the lines; those that wait to be written are in neither.
@@ -54,8 +56,9 @@ pub(super) type Target = Box<dyn Write + Send>;
 
 struct Shared {
     blocks: ArrayQueue<(Kind, Vec<u8>)>,
-    written: AtomicU64,
-    dropped: AtomicU64,
+    /// By kind.
+    written: [AtomicU64; 2],
+    dropped: [AtomicU64; 2],
     /// Lines of the block that is being written.
     in_hand: AtomicU64,
     /// No worker writes any more.
@@ -70,20 +73,21 @@ impl Scribe {
     pub(super) fn start(transactions: Target, sessions: Target) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             blocks: ArrayQueue::new(BLOCKS),
-            written: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
+            written: Default::default(),
+            dropped: Default::default(),
             in_hand: AtomicU64::new(0),
             done: AtomicBool::new(false),
             fresh: Mutex::default(),
             has_fresh: AtomicBool::new(false),
         });
         let (source, (ending, ended)) = (Arc::clone(&shared), channel());
+        let (life, alive) = Alive::pair();
         let write = move || {
-            let _ending = ending;
+            let _ending = (ending, life);
             source.write(transactions, sessions)
         };
         let thread = thread::Builder::new().name("output".into()).spawn(write)?;
-        Ok(Self { shared, thread, ended })
+        Ok(Self { shared, thread, ended, alive })
     }
 
     /// A writing end.
@@ -105,8 +109,18 @@ impl Scribe {
 
     /// What was counted so far.
     pub(super) fn lines(&self) -> Lines {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Lines { written: read(&self.shared.written), dropped: read(&self.shared.dropped) }
+        self.shared.lines()
+    }
+
+    /// Tells what was counted so far of a kind, in any thread.
+    pub(super) fn counter(&self) -> impl Fn(Kind) -> Lines + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move |kind| shared.lines_of(kind)
+    }
+
+    /// Whether the thread runs.
+    pub(super) fn alive(&self) -> Alive {
+        self.alive.clone()
     }
 
     /// Writes what is left, for as long as `grace` at most; what was counted, and the first error. An output that takes nothing is
@@ -124,16 +138,27 @@ impl Scribe {
         }
         let Self { shared, thread, .. } = self;
         let written = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread has panicked")));
-        let mut dropped = shared.dropped.load(Ordering::Relaxed) + shared.in_hand.load(Ordering::Relaxed);
+        let mut lines = shared.lines();
+        lines.dropped += shared.in_hand.load(Ordering::Relaxed);
         // Where writing has failed.
         while let Some((_, block)) = shared.blocks.pop() {
-            dropped += count_lines(&block);
+            lines.dropped += count_lines(&block);
         }
-        (Lines { written: shared.written.load(Ordering::Relaxed), dropped }, written)
+        (lines, written)
     }
 }
 
 impl Shared {
+    fn lines(&self) -> Lines {
+        let [one, other] = [Kind::Transactions, Kind::Sessions].map(|kind| self.lines_of(kind));
+        Lines { written: one.written + other.written, dropped: one.dropped + other.dropped }
+    }
+
+    fn lines_of(&self, kind: Kind) -> Lines {
+        let read = |counts: &[AtomicU64; 2]| counts[kind as usize].load(Ordering::Relaxed);
+        Lines { written: read(&self.written), dropped: read(&self.dropped) }
+    }
+
     fn write(&self, mut transactions: Target, mut sessions: Target) -> io::Result<()> {
         loop {
             // Acquire: pairs with Release in Scribe::finish. What was pushed before is seen by the pops after.
@@ -157,7 +182,7 @@ impl Shared {
                     Kind::Sessions => sessions.write_all(&block)?,
                 }
                 self.in_hand.store(0, Ordering::Relaxed);
-                self.written.fetch_add(lines, Ordering::Relaxed);
+                self.written[kind as usize].fetch_add(lines, Ordering::Relaxed);
                 if self.has_fresh.load(Ordering::Relaxed) {
                     break;
                 }
@@ -183,7 +208,7 @@ impl fmt::Debug for Shared {
 impl Write for Feed {
     fn write(&mut self, block: &[u8]) -> io::Result<usize> {
         if self.shared.blocks.push((self.kind, block.to_vec())).is_err() {
-            self.shared.dropped.fetch_add(count_lines(block), Ordering::Relaxed);
+            self.shared.dropped[self.kind as usize].fetch_add(count_lines(block), Ordering::Relaxed);
         }
         Ok(block.len())
     }

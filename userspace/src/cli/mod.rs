@@ -11,6 +11,8 @@ pub(crate) mod doctor;
 mod feed;
 #[cfg(feature = "live")]
 mod minutes;
+#[cfg(feature = "live")]
+mod observe;
 mod output;
 #[cfg(feature = "live")]
 mod privileges;
@@ -32,6 +34,7 @@ pub(crate) struct Arguments {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Command {
     /// Read captures and keys, print HTTP transactions.
     Read(read::Arguments),

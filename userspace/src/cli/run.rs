@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use plaintap::observe::{Health, Listener, Moment, Server};
 use plaintap::runtime::{Runtime, RuntimeReport, Setup};
 use plaintap::sink::JsonLines;
 use plaintap::source::af_xdp::{KernelStats, RingStats};
@@ -27,6 +28,7 @@ use tracing::{error, info, warn};
 use super::Failure;
 use super::feed::{Feed, Kind, Lines, Scribe};
 use super::minutes::Minutes;
+use super::observe::{self, Listen, seconds};
 use super::output::Output;
 use super::privileges::{Account, renounce, works_without};
 use super::settings::{Settings, network};
@@ -82,6 +84,15 @@ pub(crate) struct Arguments {
     /// Take off the XDP programs that others have left on the interfaces.
     #[arg(long)]
     pub(super) force: bool,
+    /// Address to show metrics, /healthz and /readyz on, or `off` [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) metrics_listen: Option<Listen>,
+    /// Not ready (/readyz) when no key has come for so long.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) max_key_age: Option<Duration>,
+    /// Not ready (/readyz) when no heartbeat of a bypass TAP has come on an interface for so long.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) max_heartbeat_age: Option<Duration>,
     /// Become this user once all is set up.
     #[arg(short, long, value_name = "NAME")]
     pub(super) user: Option<String>,
@@ -102,10 +113,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     catch_signals(&stop, &reload).map_err(|error| Failure::Running(format!("cannot catch signals: {error}")))?;
     log(arguments.quiet);
     #[expect(clippy::disallowed_methods, reason = "for the summary")]
-    let started = Instant::now();
+    let (started, born) = (Instant::now(), Moment::now());
     let mut settings = Settings::load(arguments)?;
     let outputs = (Output::append(settings.transactions.as_deref())?, sessions(&settings)?);
     let setup = Setup::open(settings.runtime.clone()).map_err(|error| usage(&error))?;
+    let listener = settings.metrics.listen().map(Listener::bind).transpose().map_err(|error| usage(&error))?;
     drop_privileges(&settings, &setup, [&outputs.0, &outputs.1])?;
 
     // Threads from here on: they have what privileges are left.
@@ -120,6 +132,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     // A feed takes all that it is given; what fails is the thread behind it.
     let flush = |sink: &mut Outcomes<Feed, Feed>| drop(sink.flush());
     let mut runtime = setup.start(&store, sink, flush).map_err(|error| usage(&error))?;
+    let mut sources = observe::sources(&runtime.watch(), &store, &follower, &upkeep, &scribe);
+    sources.intake = intake.as_ref().map(Intake::watch);
+    let health = Health::new(born, settings.metrics.limits());
+    let shown = listener.map(|listener| Server::start(listener, sources, health));
+    let shown = shown.transpose().map_err(|error| usage(&error))?;
     say_what_runs(&runtime, intake.as_ref());
 
     let mut minutes = Minutes::new();
@@ -142,6 +159,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         keys.add(&intake.shutdown().lines);
     }
     drop(upkeep);
+    drop(shown);
     let panicked = report.panicked;
     if !arguments.quiet {
         let summary = summary(report, started.elapsed(), &keys, lines);

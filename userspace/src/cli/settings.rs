@@ -19,6 +19,7 @@ use plaintap_keystore::ingest::{AllowList, IntakeConfig, Limits, ServerIdentity}
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
+use super::observe::Metrics;
 use super::run::Arguments;
 
 /// What a run is to do.
@@ -34,6 +35,8 @@ pub(super) struct Settings {
     pub(super) transactions: Option<PathBuf>,
     /// Where sessions go; nowhere without a path.
     pub(super) sessions: Option<PathBuf>,
+    /// What is shown of it.
+    pub(super) metrics: Metrics,
     /// Who the process becomes once all is set up.
     pub(super) user: Option<String>,
 }
@@ -49,6 +52,7 @@ struct File {
     filters: FileFilters,
     keys: Keys,
     output: FileOutput,
+    metrics: Metrics,
     rings: RingConfig,
     limits: Config,
 }
@@ -163,13 +167,15 @@ impl Settings {
         let changes = [
             ("interfaces, workers, rings or limits", self.runtime != runtime),
             ("keys", self.keys != keys),
+            ("metrics", self.metrics != new.metrics),
             ("user", self.user != new.user),
         ];
         changes.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
 
     fn of(arguments: &Arguments, file: File) -> Result<Self, String> {
-        let File { interfaces, workers, hash_addresses, user, filters, mut keys, output, rings, limits } = file;
+        let File { interfaces, workers, hash_addresses, user, filters, mut keys, output, mut metrics, rings, limits } =
+            file;
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let workers = arguments.workers.or(workers).unwrap_or((processors / 2).clamp(1, 256) as u32);
         if !(1..=256).contains(&workers) {
@@ -189,6 +195,7 @@ impl Settings {
         keys.listen = either(&arguments.key_listen, keys.listen);
         keys.files = either(&arguments.keys, keys.files);
         keys.state = arguments.key_state.clone().unwrap_or(keys.state);
+        metrics.put_over(arguments);
         if keys.private_key.is_some() && keys.certificate.is_none() {
             return Err("private_key without certificate".into());
         }
@@ -213,6 +220,7 @@ impl Settings {
             allow,
             transactions: arguments.out.clone().or(output.transactions),
             sessions: arguments.sessions.clone().or(output.sessions),
+            metrics,
             user: arguments.user.clone().or(user),
         })
     }
@@ -304,7 +312,8 @@ mod tests {
         let uncommented: String = lines.map(|line| format!("{line}\n")).collect();
         let shipped = parse(&uncommented).unwrap();
         // There is no default for what need not be; the file shows some value.
-        let File { workers, ref user, ref output, ref keys, ref limits, .. } = shipped;
+        let File { workers, ref user, ref output, ref keys, ref metrics, ref limits, .. } = shipped;
+        assert!(metrics.limits().max_key_age.is_some() && metrics.limits().max_heartbeat_age.is_some());
         assert!(workers.is_some() && user.is_some() && output.transactions.is_some() && output.sessions.is_some());
         assert!(keys.certificate.is_some() && keys.private_key.is_some() && keys.client_ca.is_some());
         assert_eq!(limits.tls.key_deadline, Some(KEY_DEADLINE));
@@ -317,6 +326,7 @@ mod tests {
             client_ca: keys.client_ca.clone(),
             ..default.keys
         };
+        default.metrics.set_limits(metrics.limits());
         default.limits.tls.key_deadline = limits.tls.key_deadline;
         assert_eq!(shipped, default);
         // And none is left out.

@@ -43,6 +43,7 @@ impl Lab {
             without_ipv6(namespace);
         }
         let (tap, wire) = (&lab.tap, &lab.wire);
+        run(&format!("ip -n {tap} link set lo up"));
         for number in 0..2 {
             let of = format!("numrxqueues {queues} numtxqueues {queues} mtu 1700");
             run(&format!("ip -n {tap} link add m{number} {of} type veth peer name w{number} netns {wire} {of}"));
