@@ -31,7 +31,7 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Opens the sockets of all workers on all queues, and attaches the program, which steers nothing yet. By worker: its rings.
+    /// Opens the sockets of all workers on all queues, then attaches the program, which steers nothing yet. By worker: its rings.
     pub(super) fn open(
         name: &str,
         config: &RuntimeConfig,
@@ -45,6 +45,10 @@ impl Interface {
             SteerError::Refused(error) if several_buffers => too_large(&error),
             error => error.into(),
         })?;
+        // Who is there to stay is not waited for.
+        if let Some(occupied) = SteerError::occupied(name, config.force).filter(|_| !config.force) {
+            return Err(occupied.into());
+        }
         let hash = if config.hash_addresses { flags::HASH_ADDRESSES } else { 0 };
         let steering = steer::Config { flags: hash, workers, hash_key };
         let nic = Nic::new(name);
@@ -61,18 +65,12 @@ impl Interface {
         };
         interface.set_filters(&config.filters)?;
         interface.program.configure(steer::Config { workers: 0, ..interface.steering })?;
-        // Before the sockets: some drivers begin anew here, and who has the interface already has its queues, too.
-        interface.mode = interface.program.attach(name, config.force).map_err(|error| match error {
-            error @ SteerError::Attach { .. } if several_buffers => too_large(&error),
-            error => error.into(),
-        })?;
-        // The frames that come in between are few.
-        interface.nic = Nic::new(name);
         let mut rings: Vec<Vec<Ring>> = (0..workers).map(|_| Vec::new()).collect();
         for queue in 0..queues {
             let of_queue = Ring::open(name, queue, workers, several_buffers, config.rings);
             let of_queue = of_queue.map_err(|error| match error {
                 error if several_buffers && error.lacks_buffers() => too_large(&error),
+                error if error.is_busy() => SteerError::occupied(name, config.force).map_or(error.into(), Into::into),
                 error => error.into(),
             })?;
             for ((worker, ring), rings) in (0..).zip(of_queue).zip(&mut rings) {
@@ -82,6 +80,13 @@ impl Interface {
                 rings.push(ring);
             }
         }
+        // After the sockets: drivers make their queues anew here, and want the fill rings full then.
+        interface.mode = interface.program.attach(name, config.force).map_err(|error| match error {
+            error @ SteerError::Attach { .. } if several_buffers => too_large(&error),
+            error => error.into(),
+        })?;
+        // The frames that come in between are few.
+        interface.nic = Nic::new(name);
         Ok((interface, rings))
     }
 

@@ -19,7 +19,8 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex};
-use std::{fmt, io};
+use std::time::Duration;
+use std::{fmt, io, thread};
 
 use plaintap_xdp_common::{STAMP, stamped};
 use rustix::net::{RecvFlags, recv};
@@ -185,6 +186,25 @@ impl Ring {
     /// Opens the sockets of `workers` on one queue, in the order of the workers. With `several_buffers` frames may be larger than
     /// one (Linux 6.6 or later; [`RingError::lacks_buffers`] tells that it is not); the program has to be able to take them, too.
     pub fn open(
+        interface: &str,
+        queue: u32,
+        workers: u32,
+        several_buffers: bool,
+        config: RingConfig,
+    ) -> Result<Vec<Self>, RingError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match Self::try_open(interface, queue, workers, several_buffers, config) {
+                // The kernel lets a queue go a moment after its last socket is closed (`xp_put_pool` leaves it to a work queue): who
+                // has just been killed is no reason not to start anew.
+                Err(error) if error.is_busy() && tries < MAX_TRIES => thread::park_timeout(BETWEEN_TRIES),
+                opened => return opened,
+            }
+        }
+    }
+
+    fn try_open(
         interface: &str,
         queue: u32,
         workers: u32,
@@ -454,10 +474,18 @@ impl Drop for FrameLease<'_> {
 impl RingError {
     /// Whether the kernel, or the driver, cannot do with frames of several buffers (if the socket was opened for such).
     pub fn lacks_buffers(&self) -> bool {
-        let Self::Socket { source, .. } = self else { return false };
+        matches!(self.bind_error(), Some(libc::EOPNOTSUPP | libc::EINVAL))
+    }
+
+    /// Whether somebody else has a socket on the queue.
+    pub fn is_busy(&self) -> bool {
+        self.bind_error() == Some(libc::EBUSY)
+    }
+
+    fn bind_error(&self) -> Option<i32> {
+        let Self::Socket { source, .. } = self else { return None };
         let error = std::error::Error::source(source).and_then(|source| source.downcast_ref::<io::Error>());
-        let number = error.and_then(io::Error::raw_os_error);
-        matches!(number, Some(libc::EOPNOTSUPP | libc::EINVAL))
+        error.and_then(io::Error::raw_os_error)
     }
 }
 
@@ -498,6 +526,11 @@ const BATCH: usize = 64;
 
 /// The largest frame that is joined: the largest IP packet in an Ethernet header and two VLAN tags. A ring keeps so much memory.
 const MAX_FRAME: usize = 65_535 + 14 + 8;
+
+/// How often it is tried to bind to a queue that somebody has, five seconds in all: the work queue waits for a lock that namespaces
+/// which are being removed hold for long.
+const MAX_TRIES: u32 = 500;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
 /// Huge pages are of this size, or of a multiple that divides the larger UMEMs.
 const HUGE_PAGE: u64 = 2 << 20;

@@ -97,6 +97,14 @@ pub enum SteerError {
     Detach(#[source] LinkError),
 }
 
+impl SteerError {
+    /// That another program is attached; `None` if there is none, or nobody can tell.
+    pub fn occupied(interface: &str, forced: bool) -> Option<Self> {
+        let occupant = Occupant::find(interface, forced);
+        occupant.program.is_some().then(|| Self::Occupied(Box::new(occupant)))
+    }
+}
+
 impl Program {
     /// Loads the program for an interface with `queues` receive queues. With `several_buffers` it takes frames that come in several
     /// buffers (Linux 5.18 or later, and the driver's doing). [`configure`](Self::configure) may tell of `workers`, or of none yet.
