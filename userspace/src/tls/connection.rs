@@ -385,7 +385,8 @@ impl Connection {
     fn replay(&mut self, context: &mut TlsContext<'_>) {
         let Some(waiting) = self.waiting.take() else { return };
         let Waiting { since, parked, cost, direction, wrong_key } = *waiting;
-        context.shared.release(cost, parked.octets.len() as u64);
+        let released = parked.octets.len() as u64;
+        context.shared.release(cost, released);
         let (items, mut octets) = parked.into_parts();
         let mut rest = octets.as_mut_slice();
         for item in items {
@@ -400,8 +401,8 @@ impl Connection {
             }
         }
         if let Some(waiting) = &mut self.waiting {
-            // What waits again has been counted before.
-            let again = waiting.parked.octets.len() as u64;
+            // What waits again has been counted before, but for the beginning of a record that came before the wait.
+            let again = released.min(waiting.parked.octets.len() as u64);
             context.shared.stats.octets_parked -= again;
             context.shared.stats.octets_released -= again;
             if (waiting.direction, waiting.wrong_key) == (direction, wrong_key) {

@@ -11,7 +11,7 @@ use crate::http::Transaction;
 use crate::http::{HttpConfig, HttpStats};
 use crate::sink::TransactionSink;
 use crate::testing::session::{Conversation, Peers, Profile, Resumption, Step};
-use crate::tls::{Keys, TlsConfig};
+use crate::tls::{Keys, TlsConfig, Waiting};
 use crate::wire::Outer;
 
 use Direction::{ClientToServer, ServerToClient};
@@ -583,4 +583,39 @@ fn nonces_that_count_from_0_are_no_messages_in_the_clear() {
     let counted = [&[22, 3, 3, 0, 40][..], &[0; 40]].concat();
     assert!(!recovery::is_plain(&counted));
     assert!(recovery::is_plain(&[22, 3, 3, 0, 4, 0, 0, 0, 0]));
+}
+
+#[test]
+fn a_record_that_began_before_the_wait_is_accounted_for_when_it_waits() {
+    let profile = Profile { resumption: Resumption::Stored, early_data: true, ..Profile::new(11, TLS13) };
+    let mut peers = Peers::new(profile);
+    peers.converse(&script());
+    let conversation = peers.converse(&[vec![Step::EarlyData(vec![b'x'; 10_000])], script()].concat());
+    let mut flights = conversation.flights.iter();
+    let mut bench = Bench::new();
+    let balanced = |bench: &Bench| {
+        let (stats, waiting) = (&bench.shared.stats, bench.shared.waiting());
+        assert_eq!(stats.octets_parked, stats.octets_released + waiting.octets, "{stats:?} {waiting:?}");
+        waiting
+    };
+    // The early data's record lacks its end when the server's records begin to wait.
+    let first = flights.next().unwrap();
+    let (most, rest) = first.bytes.split_at(first.bytes.len() - 10);
+    bench.send(ClientToServer, most);
+    assert_eq!(balanced(&bench), Waiting::default());
+    bench.send(ServerToClient, &flights.next().unwrap().bytes);
+    bench.send(ClientToServer, rest);
+    let before = balanced(&bench);
+    assert!(before.octets < 10_000 && before.connections == 1, "{before:?}");
+    bench.learn(&lines(&conversation.keylog, |line| line.starts_with("SERVER_HANDSHAKE")));
+    let after = balanced(&bench);
+    assert!(after.octets > 10_000 && after.connections == 1, "{after:?}");
+    for flight in flights {
+        bench.send(flight.direction, &flight.bytes);
+        balanced(&bench);
+    }
+    bench.learn(&conversation.keylog);
+    assert_eq!(balanced(&bench), Waiting::default());
+    let (heard, _) = bench.finish();
+    assert!(heard.plaintext[1] == conversation.server_plaintext);
 }
