@@ -75,6 +75,23 @@ impl Reader {
     ///
     /// Errors: `TooManyWaits` leaves everything as it was.
     pub fn wait_for(&mut self, id: KeyId, token: u64) -> Result<Option<Arc<SessionKeys>>, WaitError> {
+        let keys = self.begin_wait(id, token)?;
+        if let Some(keys) = &keys {
+            self.waits.saw(&id, token, keys.generation());
+        }
+        Ok(keys)
+    }
+
+    /// The same for those who looked `id` up before, and found nothing or not what they need: what is there wakes, too, unless it
+    /// has woken `token` before. So a key that lands between look-up and wait is not lost.
+    pub fn wait_on(&mut self, id: KeyId, token: u64) -> Result<(), WaitError> {
+        if let Some(keys) = self.begin_wait(id, token)? {
+            self.waits.wake_token(&id, token, keys.generation(), &mut self.ready);
+        }
+        Ok(())
+    }
+
+    fn begin_wait(&mut self, id: KeyId, token: u64) -> Result<Option<Arc<SessionKeys>>, WaitError> {
         if !self.waits.contains(&id, token) {
             if self.waits.len() >= self.store.config.max_waits {
                 bump(&self.counters().waits_refused, 1);
@@ -85,11 +102,7 @@ impl Reader {
             self.waits.insert(id, token, bucket, self.store.now_ms());
             bump(&self.counters().waits, 1);
         }
-        let keys = self.store.lookup(&id);
-        if let Some(keys) = &keys {
-            self.waits.saw(&id, token, keys.generation());
-        }
-        Ok(keys)
+        Ok(self.store.lookup(&id))
     }
 
     /// The next token of which a key has landed. One atomic load when there is none.

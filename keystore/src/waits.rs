@@ -118,6 +118,21 @@ impl Waits {
         }
     }
 
+    /// Appends `token` to `ready`, if it waits for `id` and has not seen `generation` of it.
+    pub(crate) fn wake_token(&mut self, id: &KeyId, token: u64, generation: u64, ready: &mut Vec<u64>) {
+        let mut next = self.by_token.get(&token).copied();
+        while let Some(index) = next {
+            let wait = self.at_mut(index);
+            if wait.id == *id && wait.seen < generation {
+                wait.seen = generation;
+                if !std::mem::replace(&mut wait.queued, true) {
+                    ready.push(token);
+                }
+            }
+            next = wait.next_of_token;
+        }
+    }
+
     /// Appends to `ready` each token that waits for `id` and has not seen `generation` of it.
     pub(crate) fn wake(&mut self, id: &KeyId, generation: u64, ready: &mut Vec<u64>) {
         let mut next = self.by_key.get(id).copied();

@@ -58,6 +58,24 @@ fn a_key_that_lands_during_a_wait_is_returned_or_wakes() {
 }
 
 #[test]
+fn a_key_that_lands_between_look_up_and_wait_is_found_or_wakes() {
+    loom::model(|| {
+        let store = store(4);
+        let mut reader = store.reader().expect("seat");
+        let writer = {
+            let store = store.clone();
+            thread::spawn(move || put(&store, &RANDOM, Label::ClientRandom, 1, Duration::ZERO))
+        };
+        let found = reader.lookup(&RANDOM).is_some();
+        if !found {
+            reader.wait_on(KeyId::random(&RANDOM), 7).expect("room");
+        }
+        writer.join().expect("writer");
+        assert!(woken(&mut reader, 7) != found, "found or woken");
+    });
+}
+
+#[test]
 fn a_poll_amid_the_insert_loses_nothing() {
     loom::model(|| {
         let store = store(4);

@@ -210,6 +210,30 @@ fn a_wait_lasts_until_forgotten() {
 }
 
 #[test]
+fn a_key_that_lands_between_look_up_and_wait_wakes() {
+    let store = Store::default();
+    let mut reader = store.reader().unwrap();
+    let id = KeyId::random(&random(1));
+    let put = |label| store.insert(&random(1), label, secret(1), KeySource::File, Duration::ZERO);
+    assert!(reader.lookup(&random(1)).is_none());
+    put(Label::ClientTrafficSecret0);
+    reader.wait_on(id, 5).unwrap();
+    assert_eq!(wakes(&mut reader), [5]);
+    // It was not what the token needs: the same does not wake again.
+    reader.wait_on(id, 5).unwrap();
+    assert_eq!(wakes(&mut reader), []);
+    // Nor is what lands before the next wait lost.
+    assert_eq!(reader.lookup(&random(1)).unwrap().labels().count(), 1);
+    put(Label::ServerTrafficSecret0);
+    reader.wait_on(id, 5).unwrap();
+    assert_eq!(wakes(&mut reader), [5]);
+    put(Label::ClientHandshakeTrafficSecret);
+    assert_eq!(wakes(&mut reader), [5]);
+    reader.forget(5);
+    assert_eq!((wakes(&mut reader), reader.waits()), (vec![], 0));
+}
+
+#[test]
 fn one_token_may_wait_for_several_keys() {
     let store = Store::default();
     let mut reader = store.reader().unwrap();

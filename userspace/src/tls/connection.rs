@@ -359,7 +359,7 @@ impl Connection {
         if let Some(negotiation) = &self.negotiation {
             for id in negotiation.key_ids() {
                 // With too many waits the key is found only when the connection ends; the reader counts it.
-                let _ = context.keys.reader.wait_for(id, context.token);
+                let _ = context.keys.reader.wait_on(id, context.token);
             }
         }
         context.shared.waiting.connections += 1;
