@@ -77,8 +77,10 @@ impl<S: TransactionSink> Worker<S> {
         let mut now = Clocks::read();
         let (mut flushed_at, mut busy_at) = (now.real, now.real);
         let (mut published_at, mut is_news) = (0, true);
+        let mut looks = 0;
         loop {
-            // Acquire: pairs with Release in Runtime::stop. What was steered before the flag was set is in the rings by now.
+            // Acquire: pairs with Release in Runtime::stop. What was steered before the flag was set is in the rings by now, or will be
+            // when the driver has finished the batch that it was at.
             let stopping = self.stop.load(Ordering::Acquire);
             now = Clocks::read().after(now);
             let pass = self.receive(now);
@@ -86,10 +88,11 @@ impl<S: TransactionSink> Worker<S> {
             match pass {
                 Pass::Frames => busy_at = now.real,
                 Pass::Young => thread::yield_now(),
-                Pass::Nothing if stopping => break,
+                Pass::Nothing if stopping && looks == LAST_LOOKS => break,
                 Pass::Nothing => {}
             }
             let idle = pass == Pass::Nothing;
+            looks = if stopping && idle { looks + 1 } else { 0 };
             if idle || now.real.saturating_since(flushed_at) >= FLUSH_AFTER {
                 (self.flush)(&mut self.sink);
                 flushed_at = now.real;
@@ -100,10 +103,10 @@ impl<S: TransactionSink> Worker<S> {
                 is_news = false;
                 published_at = if late { now.monotonic } else { published_at };
             }
-            if idle && self.busy_poll {
+            if idle && self.busy_poll && !stopping {
                 thread::yield_now();
             } else if idle {
-                self.wait(now.real.saturating_since(busy_at) < BUSY_FOR);
+                self.wait(stopping || now.real.saturating_since(busy_at) < BUSY_FOR);
             }
         }
         self.rings.iter_mut().for_each(|(_, ring)| ring.finish());
@@ -137,12 +140,15 @@ impl<S: TransactionSink> Worker<S> {
     /// Takes some frames, the oldest of all rings first.
     fn receive(&mut self, now: Clocks) -> Pass {
         let Self { pipeline, sink, rings, busy_poll, .. } = self;
-        let hold = if rings.len() > 1 { HOLD } else { 0 };
+        // With one ring there is nothing to wait for.
+        let hold = if rings.len() > 1 { HOLD } else { -AHEAD };
         let mut pass = Pass::Nothing;
         for _ in 0..FRAMES_A_PASS {
             let oldest = rings.iter_mut().filter_map(|(id, ring)| Some((ring.peek()?, *id, ring)));
             let Some((came, interface, ring)) = oldest.min_by_key(|(came, ..)| *came) else { break };
-            if came + hold > now.monotonic {
+            // A time that is far ahead is of another clock (a time namespace), and tells nothing.
+            let age = now.monotonic as i64 - came as i64;
+            if (-AHEAD..hold).contains(&age) {
                 if pass == Pass::Nothing {
                     pass = Pass::Young;
                 }
@@ -223,7 +229,11 @@ impl Clocks {
 const FRAMES_A_PASS: usize = 64;
 /// How old, in nanoseconds, a frame has to be, so that no older one is still to come on another ring: what a driver takes for a batch
 /// of 64, several times over.
-const HOLD: u64 = 200_000;
+const HOLD: i64 = 200_000;
+/// How many nanoseconds a frame may be younger than the last look at the clock: more than a pass takes, if the machine is not suspended.
+const AHEAD: i64 = 10_000_000_000;
+/// How often, a millisecond apart, a worker that is to stop has to find its rings empty: a driver's batch takes some microseconds.
+const LAST_LOOKS: u32 = 2;
 /// How long a record may wait in the sink of a worker that is never idle.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 /// How old, in nanoseconds, what a worker shows may be: a look at the kernel's counters costs a system call a ring.

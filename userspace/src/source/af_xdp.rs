@@ -37,7 +37,8 @@ mod chain;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RingConfig {
-    /// Frames of a queue's UMEM, 4 KiB each. Default 8,192, 32 MiB: what 10 Gbit/s of large frames bring in 10 ms.
+    /// Frames of a queue's UMEM, 4 KiB each. Default 8,192, 32 MiB: what 10 Gbit/s of large frames bring in 10 ms. So that
+    /// slow workers cannot take it all from the others, there should be `rx` for each of them, and `fill`.
     pub frames: u32,
     /// Descriptors of the fill ring, a power of two. Default 4,096: half of the frames, so that the other half can be in RX rings.
     pub fill: u32,
