@@ -14,11 +14,11 @@ use crate::site::{REQUESTS, Site, version};
 
 const CLIENTS: usize = 20;
 
-const BOTH: [&str; 6] = ["--interface", "m0", "--interface", "m1", "--port", "443"];
+const ONE: [&str; 4] = ["--interface", "m0", "--port", "443"];
 
 /// Lets all clients visit at once, half of them on one connection each and half on one for each request, half with TLS 1.2 and half
 /// with 1.3.
-fn visit(site: &Site, keys: impl Fn(usize) -> PathBuf) {
+pub(crate) fn visit(site: &Site, keys: impl Fn(usize) -> PathBuf) {
     let clients: Vec<_> = (0..CLIENTS).map(|number| site.visit(number, &keys(number))).collect();
     for (number, client) in clients.into_iter().enumerate() {
         let output = client.wait_with_output().unwrap();
@@ -28,7 +28,7 @@ fn visit(site: &Site, keys: impl Fn(usize) -> PathBuf) {
 }
 
 /// Each of the clients' requests has been seen exactly once, and right; what the NIC gave is what XDP judged.
-fn assert_seen(lab: &Lab, running: Run, source: &str) -> String {
+pub(crate) fn assert_seen(lab: &Lab, running: Run, source: &str) -> String {
     let written = || fs::read_to_string(lab.path("out.jsonl")).unwrap();
     within(Duration::from_secs(30), "all transactions", || written().lines().count() >= CLIENTS * REQUESTS);
     let summary = running.stop();
@@ -47,11 +47,11 @@ fn assert_seen(lab: &Lab, running: Run, source: &str) -> String {
         .map(|(number, request)| ((format!("/{number}/{request}"), version(number).to_owned()), 1))
         .collect();
     assert_eq!(seen, wanted, "{summary}");
-    let judged = |name: &str| {
-        let line = summary.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().replace(',', "").parse::<u64>().unwrap()
-    };
-    assert_eq!([judged("m0"), judged("m1")], [lab.received(0), lab.received(1)], "{summary}");
+    for number in 0..2 {
+        let Some(line) = summary.lines().find(|line| line.starts_with(&format!("m{number}"))) else { continue };
+        let judged: u64 = line.split_whitespace().nth(1).unwrap().replace(',', "").parse().unwrap();
+        assert_eq!(judged, lab.received(number), "{summary}");
+    }
     summary
 }
 
@@ -59,11 +59,11 @@ fn assert_seen(lab: &Lab, running: Run, source: &str) -> String {
 #[expect(clippy::disallowed_methods, reason = "keys come at their time")]
 fn every_request_of_real_clients_is_seen_once_though_its_key_comes_two_seconds_late() {
     let Some(lab) = Lab::new("site", 1) else { return };
-    let Some(site) = Site::new(&lab, 1_500) else { return };
+    let Some(site) = Site::new(&lab, 1_500, ["w0", "w1"]) else { return };
     run(&format!("ip -n {} link set lo up", lab.tap));
     let state = lab.path("state");
     let keys_come = ["--workers", "2", "--key-listen", "127.0.0.1:8001", "--key-state", state.to_str().unwrap()];
-    let running = lab.start(&[&BOTH[..], &keys_come].concat());
+    let running = lab.start(&[&ONE[..], &["--interface", "m1"], &keys_come].concat());
     let keys_of = |number| lab.path(&format!("keys.{number}"));
     visit(&site, keys_of);
     let ended = Instant::now();
@@ -85,9 +85,9 @@ fn every_request_of_real_clients_is_seen_once_though_its_key_comes_two_seconds_l
 #[test]
 fn keys_that_come_while_the_data_does_are_followed() {
     let Some(lab) = Lab::new("follow", 1) else { return };
-    let Some(site) = Site::new(&lab, 1_500) else { return };
+    let Some(site) = Site::new(&lab, 1_500, ["w0", "w0"]) else { return };
     let keys = lab.path("keys.log");
-    let running = lab.start(&[&BOTH[..], &["--workers", "2", "--keys", keys.to_str().unwrap()]].concat());
+    let running = lab.start(&[&ONE[..], &["--workers", "2", "--keys", keys.to_str().unwrap()]].concat());
     visit(&site, |_| keys.clone());
     assert_seen(&lab, running, "file");
 }
@@ -95,17 +95,15 @@ fn keys_that_come_while_the_data_does_are_followed() {
 #[test]
 fn busy_polling_sees_the_same() {
     let Some(lab) = Lab::new("busy", 1) else { return };
-    let Some(site) = Site::new(&lab, 1_500) else { return };
+    let Some(site) = Site::new(&lab, 1_500, ["w0", "w0"]) else { return };
     // What --help says to do before.
-    for device in ["m0", "m1"] {
-        let settings = format!("/sys/class/net/{device}");
-        let defer = format!("echo 2 >{settings}/napi_defer_hard_irqs && echo 200000 >{settings}/gro_flush_timeout");
-        let done = Command::new("ip").args(["netns", "exec", &lab.tap, "sh", "-c", &defer]).status().unwrap();
-        assert!(done.success());
-    }
+    let settings = "/sys/class/net/m0";
+    let defer = format!("echo 2 >{settings}/napi_defer_hard_irqs && echo 200000 >{settings}/gro_flush_timeout");
+    let done = Command::new("ip").args(["netns", "exec", &lab.tap, "sh", "-c", &defer]).status().unwrap();
+    assert!(done.success());
     let keys = lab.path("keys.log");
     let busy = ["--busy-poll", "--workers", "1", "--keys", keys.to_str().unwrap()];
-    let running = lab.start(&[&BOTH[..], &busy].concat());
+    let running = lab.start(&[&ONE[..], &busy].concat());
     visit(&site, |_| keys.clone());
     assert_seen(&lab, running, "file");
 }
@@ -113,15 +111,14 @@ fn busy_polling_sees_the_same() {
 #[test]
 fn jumbo_frames_come_in_several_buffers_and_bodies_are_whole() {
     let Some(lab) = Lab::new("jumbo", 1) else { return };
-    let Some(site) = Site::new(&lab, 9_000) else { return };
+    let Some(site) = Site::new(&lab, 9_000, ["w0", "w0"]) else { return };
     lab.set_mtu(0, 9_000);
-    lab.set_mtu(1, 9_000);
     let (keys, out) = (lab.path("keys.log"), lab.path("out.jsonl"));
     let limit = ["--body-limit", "300000", "--workers", "2"];
     let files = ["--keys", keys.to_str().unwrap(), "--out", out.to_str().unwrap()];
-    let mut running = lab.start_as(&[&BOTH[..], &limit, &files].concat());
-    let said = running.says("capturing on m0") + &running.says("capturing on m1");
-    assert_eq!(said.matches("jumbo frames in several buffers").count(), 2, "{said}");
+    let mut running = lab.start_as(&[&ONE[..], &limit, &files].concat());
+    let said = running.says("capturing on m0");
+    assert!(said.contains("jumbo frames in several buffers"), "{said}");
     // Each is sent to the server and asked for again.
     let body = |number: usize| -> String { (0..20_000).map(|line| format!("{number:02} {line:05}\n")).collect() };
     let clients: Vec<_> = (0..8)

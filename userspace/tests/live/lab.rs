@@ -125,6 +125,14 @@ impl Lab {
         said
     }
 
+    /// Frames that each queue of `m0` has redirected to a socket.
+    pub(crate) fn redirected(&self) -> Vec<u64> {
+        let shown = run(&format!("ip netns exec {} ethtool -S m0", self.tap));
+        let counters = shown.lines().filter_map(|line| line.trim().split_once(": "));
+        let redirected = counters.filter(|(name, _)| name.starts_with("rx_queue_") && name.ends_with("_xdp_redirect"));
+        redirected.map(|(_, count)| count.parse().unwrap()).collect()
+    }
+
     /// Does something on a thread whose network is the namespace `tap`.
     pub(crate) fn on_thread_in_tap<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let namespace = fs::File::open(Path::new("/run/netns").join(&self.tap)).unwrap();
@@ -250,7 +258,7 @@ pub(crate) fn within(limit: Duration, what: &str, mut done: impl FnMut() -> bool
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        std::thread::park_timeout(Duration::from_millis(10));
+        std::thread::park_timeout(Duration::from_millis(3));
     }
 }
 

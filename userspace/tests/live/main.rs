@@ -8,6 +8,7 @@ mod corpus;
 mod doctor;
 mod interface;
 mod lab;
+mod load;
 mod metrics;
 mod process;
 mod replay;

@@ -10,7 +10,7 @@ use crate::corpus::in_ipv4;
 use crate::lab::{Lab, within};
 
 /// A TCP segment of a flow that its port chooses, in a frame of that many octets, which tell what they should be.
-fn segment(port: u16, number: u32, len: usize) -> Vec<u8> {
+pub(crate) fn segment(port: u16, number: u32, len: usize) -> Vec<u8> {
     let mut tcp = vec![0; 20];
     tcp[..2].copy_from_slice(&port.to_be_bytes());
     tcp[2..4].copy_from_slice(&443_u16.to_be_bytes());

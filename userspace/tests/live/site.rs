@@ -1,8 +1,9 @@
 //! A web site with clients, whose traffic is mirrored.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,15 +13,16 @@ use crate::lab::{Lab, run, within, without_ipv6};
 /// Requests of each client.
 pub(crate) const REQUESTS: usize = 3;
 
-/// nginx in the namespace `wire` and clients in a third one; what passes between them is mirrored, each direction to its own wire.
+/// nginx in the namespace `wire` and clients in a third one; what passes between them is mirrored.
 pub(crate) struct Site {
     client: String,
     nginx: Child,
 }
 
 impl Site {
-    /// `None`, with the reason printed, where a program is missing.
-    pub(crate) fn new(lab: &Lab, mtu: u32) -> Option<Self> {
+    /// `wires`: where what the clients send is mirrored to, and what they get. `None`, with the reason printed, where a program is
+    /// missing.
+    pub(crate) fn new(lab: &Lab, mtu: u32, wires: [&str; 2]) -> Option<Self> {
         for program in ["nginx", "curl", "openssl", "tc"] {
             if Command::new(program).arg("-V").output().is_err() {
                 println!("skipped: needs {program}");
@@ -37,7 +39,7 @@ impl Site {
             run(&format!("ip -n {namespace} link set {device} up"));
         }
         run(&format!("tc -n {wire} qdisc add dev s0 clsact"));
-        for (direction, mirror) in [("ingress", "w0"), ("egress", "w1")] {
+        for (direction, mirror) in ["ingress", "egress"].into_iter().zip(wires) {
             let matched = "protocol all u32 match u32 0 0 action mirred egress mirror dev";
             run(&format!("tc -n {wire} filter add dev s0 {direction} {matched} {mirror}"));
         }
@@ -84,6 +86,21 @@ impl Site {
         command.args(["netns", "exec", &self.client, "curl", "-sk", "--http1.1"]).env("SSLKEYLOGFILE", keys);
         command
     }
+
+    /// A client that keeps one connection of that version.
+    pub(crate) fn stay(&self, version: &str, keys: &Path) -> Stayer {
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", &self.client, "python3", "-c", STAYER, version])
+            .arg(keys)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, mut output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let mut port = String::new();
+        output.read_line(&mut port).unwrap();
+        Stayer { child, input, output, port: port.trim().parse().unwrap() }
+    }
 }
 
 impl Drop for Site {
@@ -92,6 +109,32 @@ impl Drop for Site {
         let _ = kill_process(Pid::from_child(&self.nginx), Signal::TERM);
         let _ = self.nginx.wait();
         let _ = Command::new("ip").args(["netns", "delete", &self.client]).output();
+    }
+}
+
+/// A client that keeps its connection.
+pub(crate) struct Stayer {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    /// Its port.
+    pub(crate) port: u16,
+}
+
+impl Stayer {
+    /// Asks for a path, and gets what is there.
+    pub(crate) fn ask(&mut self, path: &str) {
+        writeln!(self.input, "{path}").unwrap();
+        let mut answer = String::new();
+        self.output.read_line(&mut answer).unwrap();
+        assert_eq!(answer.trim_end(), path);
+    }
+}
+
+impl Drop for Stayer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -104,3 +147,17 @@ pub(crate) fn version(number: usize) -> &'static str {
 fn is_one_shot(number: usize) -> bool {
     number % 4 >= 2
 }
+
+/// Asks for the paths on its standard input, over one connection; tells its port first.
+const STAYER: &str = "
+import http.client, ssl, sys
+context = ssl._create_unverified_context()
+context.keylog_filename = sys.argv[2]
+context.minimum_version = context.maximum_version = ssl.TLSVersion['TLSv' + sys.argv[1].replace('.', '_')]
+connection = http.client.HTTPSConnection('10.9.0.1', context=context)
+connection.connect()
+print(connection.sock.getsockname()[1], flush=True)
+for path in sys.stdin:
+    connection.request('GET', path.strip())
+    print(connection.getresponse().read().decode(), end='', flush=True)
+";
