@@ -203,6 +203,7 @@ impl Host {
         if size == 0 {
             return Finding::unknown(CHECK, "/proc/meminfo tells of none");
         }
+        let queues = queues.max(1);
         let need = self.huge_pages.need(queues);
         let have = format!("{free} free of {total}, of {} each", octets(size));
         if free >= need {

@@ -103,6 +103,7 @@ fn each_driver_has_its_own_troubles() {
         bad(&ice),
         [
             ("offloads", Warn, "ethtool -K IF rxvlan off"),
+            ("offloads", Warn, "ethtool -K IF rx-vlan-filter off"),
             ("RX ring", Warn, "ethtool -G IF rx 4096"),
             ("pause frames", Warn, "ethtool -A IF autoneg off rx off tx off"),
         ]

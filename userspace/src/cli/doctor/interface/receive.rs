@@ -126,7 +126,7 @@ struct Spoiler {
     only_generic: bool,
 }
 
-const SPOILERS: [Spoiler; 5] = [
+const SPOILERS: [Spoiler; 6] = [
     Spoiler {
         name: "large-receive-offload",
         short: "lro",
@@ -149,6 +149,12 @@ const SPOILERS: [Spoiler; 5] = [
         name: "rx-vlan-offload",
         short: "rxvlan",
         why: "the outer VLAN tag is gone before XDP: --vlan does not see it, nor do records tell it",
+        only_generic: false,
+    },
+    Spoiler {
+        name: "rx-vlan-filter",
+        short: "rx-vlan-filter",
+        why: "frames of VLANs that this host is not in may be dropped, with some drivers in promiscuous mode, too",
         only_generic: false,
     },
     Spoiler {
