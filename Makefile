@@ -29,6 +29,9 @@ ebpf: ## builds the XDP program anew; installs a toolchain of its own for it (De
 	xdp-ebpf/build.sh --setup
 	xdp-ebpf/build.sh
 
+kernels: ## boots other kernels, 5.10 to the newest, and tests the XDP program and live capture there (VERSIONS="5.10 6.1"; an hour)
+	xdp-ebpf/kernels.sh $(VERSIONS)
+
 fuzz: ## every fuzz target for a minute (SECONDS_EACH=n); needs nightly Rust and cargo-fuzz
 	@for target in $$(cd userspace && cargo +nightly fuzz list); do \
 	    (cd userspace && cargo +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS_EACH),60)) || exit 1; \
@@ -41,4 +44,4 @@ corpus: ## makes the captures of userspace/tests/corpus anew (root; they differ 
 help:
 	@sed -n 's/^\([a-z]*\): ## /make \1\t/p' Makefile
 
-.PHONY: demo build test lint bench ebpf fuzz corpus help
+.PHONY: demo build test lint bench ebpf kernels fuzz corpus help

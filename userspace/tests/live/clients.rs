@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::lab::{Lab, Run, run, within};
+use crate::lab::{Lab, Run, kernel, run, within};
 use crate::site::{REQUESTS, Site, version};
 
 const CLIENTS: usize = 20;
@@ -101,6 +101,11 @@ fn busy_polling_sees_the_same() {
     let defer = format!("echo 2 >{settings}/napi_defer_hard_irqs && echo 200000 >{settings}/gro_flush_timeout");
     let done = Command::new("ip").args(["netns", "exec", &lab.tap, "sh", "-c", &defer]).status().unwrap();
     assert!(done.success());
+    if kernel() < (5, 11) {
+        let said = lab.refusal(&["--busy-poll"]);
+        assert!(said.contains("needs Linux 5.11"), "{said}");
+        return;
+    }
     let keys = lab.path("keys.log");
     let busy = ["--busy-poll", "--workers", "1", "--keys", keys.to_str().unwrap()];
     let running = lab.start(&[&ONE[..], &busy].concat());
@@ -113,6 +118,11 @@ fn jumbo_frames_come_in_several_buffers_and_bodies_are_whole() {
     let Some(lab) = Lab::new("jumbo", 1) else { return };
     let Some(site) = Site::new(&lab, 9_000, ["w0", "w0"]) else { return };
     lab.set_mtu(0, 9_000);
+    if kernel() < (6, 6) {
+        let said = lab.refusal(&[]);
+        assert!(said.contains("ip link set dev m0 mtu 3498"), "{said}");
+        return;
+    }
     let (keys, out) = (lab.path("keys.log"), lab.path("out.jsonl"));
     let limit = ["--body-limit", "300000", "--workers", "2"];
     let files = ["--keys", keys.to_str().unwrap(), "--out", out.to_str().unwrap()];

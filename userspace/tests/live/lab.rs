@@ -244,6 +244,13 @@ pub(crate) fn without_ipv6(namespace: &str) {
     assert!(done.success());
 }
 
+/// Of the kernel's release, the first two numbers.
+pub(crate) fn kernel() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(|octet: char| !octet.is_ascii_digit()).map_while(|number| number.parse().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
 /// Runs a command of plain words; its standard output.
 pub(crate) fn run(command: &str) -> String {
     let mut words = command.split_whitespace();

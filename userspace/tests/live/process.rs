@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use rustix::process::Signal;
 
 use crate::corpus::{case, frames, normalized, read};
-use crate::lab::{Lab, run};
+use crate::lab::{Lab, kernel, run};
 
 #[test]
 fn a_configuration_is_read_again_on_sighup() {
@@ -70,6 +70,8 @@ fn no_thread_keeps_privileges() {
         "--keys",
         keys.to_str().unwrap(),
     ]);
+    // Where maps are for CAP_BPF alone to read, that is kept.
+    let map_reader = if kernel() < (5, 19) { 1 << 39 } else { 0 };
     let tasks = format!("/proc/{}/task", running.child.id());
     let mut threads = 0;
     for task in fs::read_dir(tasks).unwrap() {
@@ -80,7 +82,8 @@ fn no_thread_keeps_privileges() {
             line.split_once(':').unwrap().1.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
         };
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-            assert_eq!(u64::from_str_radix(&field(set)[0], 16).unwrap(), 0, "{set}\n{status}");
+            let more = u64::from_str_radix(&field(set)[0], 16).unwrap() & !map_reader;
+            assert_eq!(more, 0, "{set}\n{status}");
         }
         for ids in ["Uid", "Gid"] {
             assert!(field(ids).iter().all(|id| id != "0"), "{status}");
