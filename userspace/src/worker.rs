@@ -125,6 +125,9 @@ impl<S: TransactionSink> Worker<S> {
 
     fn show(&self, now: u64, kernel: bool, published: &mut Published) {
         published.at = now;
+        if kernel {
+            published.cpu = nanos(ClockId::ThreadCPUTime);
+        }
         published.stats = self.pipeline.stats();
         published.gauges = self.pipeline.gauges();
         // The first time only.
@@ -205,12 +208,13 @@ struct Clocks {
     real: Timestamp,
 }
 
+fn nanos(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 impl Clocks {
     fn read() -> Self {
-        let nanos = |clock| {
-            let time = clock_gettime(clock);
-            time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-        };
         Self { monotonic: nanos(ClockId::Monotonic), real: Timestamp::from_nanos(nanos(ClockId::Realtime)) }
     }
 

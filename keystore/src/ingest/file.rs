@@ -159,12 +159,15 @@ fn follow(followed: &mut [Followed], notify: &OwnedFd, stop: &OwnedFd, clock: Cl
         let _ = poll(&mut fds, Some(&LOOK_EVERY));
         stopped = fds.first().is_some_and(|stop| !stop.revents().is_empty());
         drain(notify);
-        for (one, stats) in followed.iter_mut().zip(stats.lock().iter_mut()) {
+        for (index, one) in followed.iter_mut().enumerate() {
             one.advance(clock);
             if stopped {
                 one.finish(clock);
             }
-            stats.clone_from(&one.stats);
+            // Not for as long as a file is read: whoever looks would wait.
+            if let Some(stats) = stats.lock().get_mut(index) {
+                stats.clone_from(&one.stats);
+            }
         }
     }
 }

@@ -118,6 +118,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let outputs = (Output::append(settings.transactions.as_deref())?, sessions(&settings)?);
     let setup = Setup::open(settings.runtime.clone()).map_err(|error| usage(&error))?;
     let listener = settings.metrics.listen().map(Listener::bind).transpose().map_err(|error| usage(&error))?;
+    let metrics = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     drop_privileges(&settings, &setup, [&outputs.0, &outputs.1])?;
 
     // Threads from here on: they have what privileges are left.
@@ -137,6 +138,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let health = Health::new(born, settings.metrics.limits());
     let shown = listener.map(|listener| Server::start(listener, sources, health));
     let shown = shown.transpose().map_err(|error| usage(&error))?;
+    if let Some(addr) = metrics {
+        info!("metrics on http://{addr}/metrics");
+    }
     say_what_runs(&runtime, intake.as_ref());
 
     let mut minutes = Minutes::new();

@@ -13,7 +13,7 @@ use plaintap_keystore::keylog::{LineError, Report};
 use plaintap_keystore::{KeySource, Label as KeyLabel, StoreStats, WAIT_BUCKETS_MS};
 
 use super::health::{Seen, name_of};
-use super::{Health, Moment, OutputStats, Reading};
+use super::{Health, Moment, OutputStats, Process, Reading};
 use crate::runtime::{InterfaceSnapshot, NicStats, Snapshot};
 use crate::source::InterfaceId;
 use crate::source::af_xdp::{KernelStats, RingStats};
@@ -37,7 +37,8 @@ impl Exporter {
     /// All of it, as of `reading`.
     pub(super) fn render(&mut self, reading: &Reading, health: &Health, healthy: bool) -> String {
         let mut page = Page { recorder: &self.recorder, describe: !self.described, own: String::new() };
-        page.process(reading.now, health, healthy);
+        page.run(reading.now, health, healthy);
+        page.process(reading.process);
         page.stages(&reading.run);
         page.rings(&reading.run);
         page.interfaces(reading, health);
@@ -72,7 +73,7 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    fn process(&mut self, now: Moment, health: &Health, healthy: bool) {
+    fn run(&mut self, now: Moment, health: &Health, healthy: bool) {
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         self.gauges("plaintap_build_info", "Always 1; the label tells the version.", [(version, 1.0)]);
         let started = seconds(health.started().real);
@@ -85,6 +86,14 @@ impl Page<'_> {
         self.gauges("plaintap_uptime_seconds", "How long the run has been going on.", [(Vec::new(), uptime)]);
         let help = "1 while /healthz says that all is well, else 0.";
         self.gauges("plaintap_healthy", help, [(Vec::new(), f64::from(u8::from(healthy)))]);
+    }
+
+    /// Under the names that all exporters have for them.
+    fn process(&mut self, process: Process) {
+        let help = "Seconds of processors that the process has taken.";
+        self.fractions("process_cpu_seconds_total", help, [(Vec::new(), seconds(process.cpu))]);
+        let help = "Memory of the process, that for frames included.";
+        self.gauges("process_resident_memory_bytes", help, [(Vec::new(), process.resident as f64)]);
     }
 
     /// The pipelines' counters, of all workers.
@@ -184,6 +193,9 @@ impl Page<'_> {
         let ages = ages.map(|(labels, worker)| (labels, seconds(run.at.saturating_sub(worker.published.at))));
         let help = "How long ago the worker published the counters that are shown here.";
         self.gauges("plaintap_worker_published_age_seconds", help, ages);
+        let help = "Seconds of processors that the worker has taken. With busy polling it is always at work.";
+        let taken = workers().map(|(labels, worker)| (labels, seconds(worker.published.cpu)));
+        self.fractions("plaintap_worker_cpu_seconds_total", help, taken.collect::<Vec<_>>());
         let flows = workers().map(|(labels, worker)| (labels, worker.published.gauges.flow_open as f64));
         self.gauges("plaintap_worker_flows", "Flows that have not ended, by worker.", flows);
     }
@@ -313,6 +325,16 @@ impl Page<'_> {
         }
         for (labels, count) in samples {
             self.recorder.register_counter(&key(name, labels), &METADATA).absolute(count);
+        }
+    }
+
+    /// Counters of what is not whole: the recorder has none. The labels' values must need no escape.
+    fn fractions(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, f64)>) {
+        let _ = writeln!(self.own, "# HELP {name} {help}\n# TYPE {name} counter");
+        for (labels, value) in samples {
+            let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            let _ = writeln!(self.own, "{name}{labels} {value}");
         }
     }
 

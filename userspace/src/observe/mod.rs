@@ -14,6 +14,7 @@ use std::fmt;
 
 use plaintap_keystore::ingest::{Alive, FollowStats, FollowerWatch, IntakeStats, IntakeWatch};
 use plaintap_keystore::{Store, StoreStats};
+use rustix::param::page_size;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::runtime::{Snapshot, Watch};
@@ -71,6 +72,17 @@ pub struct Reading {
     pub files: Vec<FollowStats>,
     /// Lines that go out.
     pub output: OutputStats,
+    /// What it takes.
+    pub process: Process,
+}
+
+/// What the process has taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Nanoseconds of processors, of all threads.
+    pub cpu: u64,
+    /// Octets of memory that it has now, those shared with the kernel for frames among them; 0 where that is not known.
+    pub resident: u64,
 }
 
 /// A time by both of the system's clocks.
@@ -91,6 +103,7 @@ impl Sources {
             store: self.store.stats(),
             intake: self.intake.as_ref().map(IntakeWatch::stats),
             files: self.follower.stats(),
+            process: Process::now(),
             now: Moment::now(),
         }
     }
@@ -102,13 +115,23 @@ impl fmt::Debug for Sources {
     }
 }
 
+impl Process {
+    fn now() -> Self {
+        // The second number is what is resident, in pages (proc_pid_statm(5)).
+        let memory = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        let pages: u64 = memory.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+        Self { cpu: nanos(ClockId::ProcessCPUTime), resident: pages * page_size() as u64 }
+    }
+}
+
+fn nanos(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 impl Moment {
     /// This moment.
     pub fn now() -> Self {
-        let nanos = |clock| {
-            let time = clock_gettime(clock);
-            time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-        };
         Self { monotonic: nanos(ClockId::Monotonic), real: nanos(ClockId::Realtime) }
     }
 

@@ -212,3 +212,68 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 16 << 10;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use plaintap_keystore::ingest::{Alive, Clock, Follower};
+    use plaintap_keystore::{KeySource, Store};
+
+    use super::*;
+    use crate::observe::{Moment, OutputStats, ReadyLimits};
+    use crate::runtime::Watch;
+    use crate::testing::exposition::parse;
+
+    /// A run without interfaces and workers, with a thread of which the test holds the life.
+    fn shared(threads: Vec<(&'static str, Alive)>) -> (Shared, Watch) {
+        let store = Store::default();
+        let follower = Follower::start(&store, Clock::start(), &[], KeySource::File).unwrap();
+        let watch = Watch::new(&[], Vec::new());
+        let sources = Sources {
+            watch: watch.clone(),
+            store,
+            intake: None,
+            follower: follower.watch(),
+            output: Box::new(OutputStats::default),
+            threads,
+        };
+        let health = Health::new(Moment::now(), ReadyLimits::default());
+        (Shared { sources, state: Mutex::new((Exporter::default(), health)) }, watch)
+    }
+
+    fn ask(shared: &Shared, path: &str) -> (u16, String) {
+        let response = shared.respond(&Method::GET, path);
+        let status = response.status().as_u16();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let body = runtime.block_on(response.into_body().collect()).unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_is_told_everywhere() {
+        let (life, alive) = Alive::pair();
+        let (shared, watch) = shared(vec![("key-files", alive)]);
+        let healthy = |shared: &Shared| parse(&ask(shared, "/metrics").1).unwrap().sum("plaintap_healthy", &[]);
+        watch.set_steering(true);
+        assert_eq!(ask(&shared, "/healthz"), (200, "ok\n".into()));
+        assert_eq!((ask(&shared, "/readyz").0, healthy(&shared)), (200, 1.0));
+        drop(life);
+        assert_eq!(ask(&shared, "/healthz"), (503, "the thread 'key-files' has ended\n".into()));
+        let (status, json) = ask(&shared, "/readyz");
+        assert_eq!((status, healthy(&shared)), (503, 0.0));
+        assert!(json.contains("\"ready\":false,\"reasons\":[\"the thread 'key-files' has ended\"]"), "{json}");
+    }
+
+    #[test]
+    fn a_run_that_stops_is_well_and_not_ready() {
+        let (life, alive) = Alive::pair();
+        let (shared, watch) = shared(vec![("output", alive)]);
+        watch.set_steering(true);
+        watch.set_steering(false);
+        // Threads end in order now.
+        drop(life);
+        assert_eq!(ask(&shared, "/healthz").0, 200);
+        let (status, json) = ask(&shared, "/readyz");
+        assert!(status == 503 && json.contains("no frame is steered"), "{json}");
+    }
+}

@@ -86,7 +86,7 @@ pub struct WorkerSnapshot {
 }
 
 impl Watch {
-    pub(super) fn new(interfaces: &[Interface], workers: Vec<Arc<Slot>>) -> Self {
+    pub(crate) fn new(interfaces: &[Interface], workers: Vec<Arc<Slot>>) -> Self {
         let interfaces = interfaces.iter().map(|interface| Watched {
             name: interface.name.clone(),
             queues: interface.queues,
@@ -99,7 +99,7 @@ impl Watch {
         Self(Arc::new(Shared { interfaces, workers, started, steering: AtomicBool::new(false) }))
     }
 
-    pub(super) fn set_steering(&self, steering: bool) {
+    pub(crate) fn set_steering(&self, steering: bool) {
         self.0.steering.store(steering, Ordering::Relaxed);
     }
 

@@ -1,7 +1,7 @@
 //! A strict reader of the Prometheus text format, version 0.0.4, for tests.
 //!
 //! More is asked for than Prometheus does: every family has HELP and TYPE, in this order and before its samples, which stand together;
-//! no series and no family comes twice; counters are whole numbers and never negative; histograms are cumulative and end with `+Inf`.
+//! no series and no family comes twice; counters are never negative, and whole but for those of seconds; histograms are cumulative and end with `+Inf`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,7 +70,9 @@ pub fn parse(text: &str) -> Result<Exposition, String> {
             let kind = page.families.get(&family).map(|family| family.kind.as_str()).unwrap_or_default();
             if kind.is_empty()
                 || !value.is_finite()
-                || kind != "gauge" && (value < 0.0 || !name.ends_with("_sum") && value.fract() != 0.0)
+                || kind != "gauge"
+                    && (value < 0.0
+                        || !name.ends_with("_sum") && !name.ends_with("_seconds_total") && value.fract() != 0.0)
             {
                 return Err(failed("no type, or a value that it cannot have"));
             }

@@ -6,7 +6,7 @@ use plaintap_keystore::keylog::load_keylog;
 use plaintap_keystore::{KeySource, Store, StoreConfig};
 
 use super::handshake::{self, ClientHello, EncryptedExtensions, ServerHello};
-use super::{Connection, Keys, Session, TlsConfig, TlsContext, TlsShared};
+use super::{Connection, Keys, Session, TlsConfig, TlsContext, TlsShared, Waiting};
 use crate::Timestamp;
 use crate::flow::{Direction, Endpoint, FlowContext};
 use crate::http::{HttpConfig, HttpStats, StreamEnd, Transaction};
@@ -106,7 +106,7 @@ pub fn fuzz_records(data: &[u8]) {
     connection.finish(Timestamp::from_nanos(now), [0, 0], &mut context);
     let stats = crate::stats::Stats { tls: shared.stats, http: http_stats, ..Default::default() };
     assert_eq!(stats.imbalances(), Vec::<String>::new());
-    assert_eq!((sink.0, reader.waits()), (1, 0));
+    assert_eq!((sink.0, reader.waits(), shared.waiting()), (1, 0, Waiting::default()));
 }
 
 #[derive(Debug)]

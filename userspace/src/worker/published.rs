@@ -19,6 +19,8 @@ use crate::stats::{Gauges, Stats};
 pub struct Published {
     /// That moment, in nanoseconds of `CLOCK_MONOTONIC`; 0: the worker has not begun.
     pub at: u64,
+    /// Nanoseconds that the worker's thread has had a processor, as of some 100 ms before at most.
+    pub cpu: u64,
     /// What became of the frames.
     pub stats: Stats,
     /// What had not become anything yet.

@@ -36,7 +36,10 @@ pub(in crate::observe) fn reading() -> Reading {
         };
         let mut gauges = Gauges::default();
         gauges.iter_mut().zip(first..).for_each(|(gauge, number)| *gauge = number);
-        WorkerSnapshot { published: Published { at: 1, stats, gauges, rings: vec![ring(0), ring(1)] }, ended: false }
+        WorkerSnapshot {
+            published: Published { at: 1, cpu: first * 1_500_000, stats, gauges, rings: vec![ring(0), ring(1)] },
+            ended: false,
+        }
     };
     let mut store = StoreStats {
         sessions: 5,
@@ -62,6 +65,7 @@ pub(in crate::observe) fn reading() -> Reading {
         store,
         intake: Some(IntakeStats { accepted: 3, open: 1, ..IntakeStats::default() }),
         files: vec![file],
+        process: Process { cpu: 7_250_000_000, resident: 4_096 },
         output: OutputStats { transactions_written: 11, transactions_dropped: 2, ..OutputStats::default() },
     }
 }
@@ -123,7 +127,7 @@ fn names_are_those_that_prometheus_wants() {
         assert_eq!(name_of_counter(stage, counter), wanted);
     }
     for (name, family) in &rendered(&reading()).families {
-        assert!(name.starts_with("plaintap_"), "{name}");
+        assert!(name.starts_with("plaintap_") || name.starts_with("process_"), "{name}");
         assert_eq!(family.kind == "counter", name.ends_with("_total"), "{name} is a {}", family.kind);
         assert!(!name.contains("octets"), "{name}");
         let ends = family.help.trim_end_matches(')').ends_with('.');
@@ -149,6 +153,9 @@ fn rings_and_verdicts_are_told_apart() {
         ("plaintap_worker_flows{worker=\"1\"}", 2_000.0),
         ("plaintap_output_lines_total{kind=\"transactions\",outcome=\"dropped\"}", 2.0),
         ("plaintap_uptime_seconds", 60.0),
+        ("plaintap_worker_cpu_seconds_total{worker=\"1\"}", 3.0),
+        ("process_cpu_seconds_total", 7.25),
+        ("process_resident_memory_bytes", 4_096.0),
     ] {
         assert_eq!(page.samples.get(series), Some(&wanted), "{series}");
     }

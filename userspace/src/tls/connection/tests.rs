@@ -134,7 +134,8 @@ impl Bench {
             + stats.records_no_handshake
             + stats.records_unplaced;
         assert_eq!(stats.records_in, outcomes, "{stats:?}");
-        assert_eq!(self.shared.parked, 0);
+        assert_eq!((self.shared.parked, self.shared.waiting()), (0, Waiting::default()));
+        assert_eq!(stats.octets_parked, stats.octets_released);
         assert_eq!(self.reader.waits(), 0);
         (self.heard, stats)
     }
