@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, PLAINTAP, run};
+use crate::lab::{Lab, PLAINTAP, run, within};
 
 /// What it finds of an interface of the lab: its exit code, and its lines.
 fn doctor(lab: &Lab, arguments: &[&str]) -> (i32, Vec<Value>) {
@@ -76,10 +77,19 @@ fn what_the_doctor_prescribes_mends_it() {
     for check in checks {
         assert_eq!(levels(&after, check), ["ok"], "{after:#?}");
     }
-    // And so it runs, which the doctor then sees.
+    // And so it runs, which the doctor then sees, and is told by the run itself.
+    run(&format!("ip -n {tap} link set lo up"));
     let running = lab.start(&["--interface", "m0"]);
-    let (_, during) = doctor(&lab, &["-i", "m0"]);
-    assert!(found(&during, "xdp_slot").starts_with("plaintap's program"), "{during:#?}");
+    let (code, quiet) = doctor(&lab, &["-i", "m0"]);
+    assert_eq!(code, 0, "{quiet:#?}");
+    assert!(found(&quiet, "xdp_slot").starts_with("plaintap's program"), "{quiet:#?}");
+    assert!(found(&quiet, "running").starts_with("yes for"), "{quiet:#?}");
+    assert_eq!(levels(&quiet, "frames"), ["warn"], "{quiet:#?}");
+    lab.send(&[(0, vec![0xff; 60])]);
+    within(Duration::from_secs(20), "the run tells of the frame", || {
+        let (_, findings) = doctor(&lab, &["-i", "m0"]);
+        levels(&findings, "frames") == ["ok"] && levels(&findings, "captured") == ["warn"]
+    });
     running.stop();
 }
 

@@ -37,6 +37,7 @@ struct Interface {
     mode: Option<String>,
     zero_copy: Option<bool>,
     last_frame_age_seconds: Option<f64>,
+    last_steered_age_seconds: Option<f64>,
     last_heartbeat_age_seconds: Option<f64>,
 }
 
@@ -105,7 +106,9 @@ pub(super) fn findings(answer: &Result<Ready, Silence>) -> Vec<Finding> {
     }];
     all.push(keys(&ready.keys));
     for interface in &ready.interfaces {
-        all.extend([frames(interface), heartbeat(interface)]);
+        all.push(frames(interface));
+        all.extend(steered(interface));
+        all.push(heartbeat(interface));
     }
     all
 }
@@ -158,6 +161,19 @@ fn frames(interface: &Interface) -> Finding {
         last_frame_age_seconds.is_none_or(|age| age > FRAME_IS_LATE),
         Some(format!("ip -s link show dev {}", word(name))),
     )
+}
+
+/// Frames come, and none goes to a worker.
+fn steered(interface: &Interface) -> Option<Finding> {
+    let is_recent = |age: Option<f64>| age.is_some_and(|age| age <= FRAME_IS_LATE);
+    let Interface { name, last_frame_age_seconds, last_steered_age_seconds, .. } = interface;
+    if !is_recent(*last_frame_age_seconds) || is_recent(*last_steered_age_seconds) {
+        return None;
+    }
+    let since = last_steered_age_seconds.map_or_else(String::new, |age| format!(" for {}", span(age)));
+    let found =
+        format!("{name}: frames come, but none{since} is TCP that the filters (port, VLAN, network) let through");
+    Some(Finding::warn("captured", found))
 }
 
 fn heartbeat(interface: &Interface) -> Finding {

@@ -344,7 +344,7 @@ fn a_host_is_judged_by_what_a_run_needs() {
 
 const READY: &str = r#"{"ready":true,"reasons":[],"uptime_seconds":12.3,"keys":{"listen":["0.0.0.0:8001"],
     "last_key_age_seconds":1.2,"entries":12},"interfaces":[{"name":"ens1f0","queues":4,"mode":"driver","zero_copy":true,
-    "last_frame_age_seconds":0.1,"last_heartbeat_age_seconds":null}]}"#;
+    "last_frame_age_seconds":0.1,"last_steered_age_seconds":0.3,"last_heartbeat_age_seconds":null}]}"#;
 
 fn answer(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{body}").into_bytes()
@@ -356,6 +356,13 @@ fn a_run_tells_when_frames_and_keys_came() {
     assert_eq!(bad(&found), []);
     assert_eq!(one(&found, "running").found, "yes for 12 s, and ready");
     assert!(one(&found, "frames").found.contains("4 queues, driver, without a copy"), "{found:#?}");
+
+    for filtered in
+        [READY.replace("_steered_age_seconds\":0.3", "_steered_age_seconds\":600"), READY.replace("0.3", "null")]
+    {
+        let found = running::findings(&running::ready(&answer(&filtered)));
+        assert_eq!(bad(&found), [("captured", Level::Warn, "")]);
+    }
 
     let later = READY.replace("\"ready\":true,\"reasons\":[]", r#""ready":false,"reasons":["no key"]"#);
     let later = later.replace("_seconds\":1.2", "_seconds\":7300").replace("_seconds\":0.1", "_seconds\":60.5");
