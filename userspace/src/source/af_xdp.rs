@@ -30,8 +30,12 @@ use xsk_rs::umem::frame::FrameDesc;
 use xsk_rs::{CompQueue, FillQueue, RxQueue, Socket, TxQueue, Umem};
 
 use self::chain::{Chain, Step};
+pub use self::error::RingError;
+pub use self::stats::{KernelStats, RingStats};
 
 mod chain;
+mod error;
+mod stats;
 
 /// Sizes of the rings of one queue, and how they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -89,86 +93,6 @@ struct Fill {
     /// Never used; its ring lives as long as the socket.
     _completion: CompQueue,
     spare: Vec<FrameDesc>,
-}
-
-crate::counters! {
-    /// What a [`Ring`] received.
-    pub struct RingStats {
-        /// Frames lent out.
-        frames,
-        /// Their octets.
-        octets,
-        /// Of the frames, those that came in several buffers and were copied into one piece.
-        frames_joined,
-        /// Frames with a descriptor that tells of nothing within the UMEM: not looked at. None, unless the kernel has a bug.
-        descriptors_refused,
-        /// Frames larger than an IP packet can be: not looked at.
-        frames_too_long,
-        /// Frames of several buffers of which the last ones never came: the driver had no room for them.
-        frames_torn,
-    }
-}
-
-impl RingStats {
-    /// Frames that have come and cannot be lent.
-    pub fn refused(&self) -> u64 {
-        self.descriptors_refused + self.frames_too_long + self.frames_torn
-    }
-}
-
-crate::counters! {
-    /// The kernel's `struct xdp_statistics` of a socket, as far as it tells of receiving (`if_xdp.h`).
-    pub struct KernelStats {
-        /// Frames dropped: no frame in the fill ring, or too large for one. (Frames for a full RX ring are not among them.)
-        rx_dropped,
-        /// Descriptors in the fill ring that were no frames.
-        rx_invalid_descs,
-        /// Frames dropped as the RX ring was full: this worker was too slow.
-        rx_ring_full,
-        /// Times that the fill ring was empty. Of the queue, not of the socket: the first of its rings tells it.
-        rx_fill_ring_empty_descs,
-    }
-}
-
-/// Why a socket could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum RingError {
-    /// The sizes are not possible.
-    #[error("ring sizes must be powers of two, and the fill ring not larger than the frames")]
-    Size,
-    /// The memory could not be had.
-    #[error("cannot share {octets} octets with the kernel (ulimit -l, or fewer frames)")]
-    Memory {
-        /// Octets of the UMEM.
-        octets: u64,
-        /// What the kernel said.
-        #[source]
-        source: xsk_rs::umem::UmemCreateError,
-    },
-    /// The socket could not be bound.
-    #[error("cannot bind an AF_XDP socket to queue {queue} of '{interface}' (another program has it, or no root)")]
-    Socket {
-        /// The interface.
-        interface: Box<str>,
-        /// Its receive queue.
-        queue: u32,
-        /// What the kernel said.
-        #[source]
-        source: xsk_rs::socket::SocketCreateError,
-    },
-    /// Busy polling was asked for and refused.
-    #[error(
-        "the kernel refuses busy polling on queue {queue} of '{interface}' (needs Linux 5.11 and CAP_NET_ADMIN): leave it off"
-    )]
-    BusyPoll {
-        /// The interface.
-        interface: Box<str>,
-        /// Its receive queue.
-        queue: u32,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
 }
 
 /// A frame that the kernel has handed over. It goes back when this is dropped; it cannot be copied.
@@ -469,24 +393,6 @@ impl Drop for FrameLease<'_> {
         if let Lent::Buffer { desc, returned, .. } = &mut self.0 {
             returned.push(*desc);
         }
-    }
-}
-
-impl RingError {
-    /// Whether the kernel, or the driver, cannot do with frames of several buffers (if the socket was opened for such).
-    pub fn lacks_buffers(&self) -> bool {
-        matches!(self.bind_error(), Some(libc::EOPNOTSUPP | libc::EINVAL))
-    }
-
-    /// Whether somebody else has a socket on the queue.
-    pub fn is_busy(&self) -> bool {
-        self.bind_error() == Some(libc::EBUSY)
-    }
-
-    fn bind_error(&self) -> Option<i32> {
-        let Self::Socket { source, .. } = self else { return None };
-        let error = std::error::Error::source(source).and_then(|source| source.downcast_ref::<io::Error>());
-        error.and_then(io::Error::raw_os_error)
     }
 }
 
