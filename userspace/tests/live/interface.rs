@@ -74,6 +74,13 @@ fn a_program_of_another_is_named_and_replaced_only_by_force() {
             "{said}"
         );
         assert_eq!(program(), Some(there), "it was left alone");
+        // What it says to do helps.
+        let advice = format!("link set dev m0 {kind} off");
+        assert!(said.contains(&advice), "{said}");
+        run(&format!("ip -n {} {advice}", lab.tap));
+        assert_eq!(program(), None);
+        run(&format!("ip -n {} link set dev m0 {kind} obj {object} section xdp", lab.tap));
+        let there = program().unwrap();
         let running = lab.start(&["--interface", "m0", "--force", "--keys", keys.to_str().unwrap()]);
         assert_ne!(program(), Some(there));
         lab.send(&frames(&capture).into_iter().map(|(_, frame)| (0, frame)).collect::<Vec<_>>());

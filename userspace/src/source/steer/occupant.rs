@@ -13,6 +13,8 @@ pub struct Occupant {
     interface: Box<str>,
     /// Its number in the kernel, if iproute2 is there to tell it.
     pub program: Option<u32>,
+    /// How it is attached, in iproute2's word: what takes it off has to say so.
+    kind: &'static str,
     /// A process that has it open, if one is seen from here.
     pub holder: Option<Holder>,
     /// Whether it was tried to take it off.
@@ -34,13 +36,16 @@ impl Occupant {
     /// Looks for it.
     pub(super) fn find(interface: &str, forced: bool) -> Self {
         let shown = Command::new("ip").args(["-d", "link", "show", "dev", interface]).output();
-        let program = shown.ok().and_then(|output| program_id(&String::from_utf8_lossy(&output.stdout)));
-        Self { interface: interface.into(), program, holder: program.and_then(Holder::find), forced }
+        let shown = shown.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let program = program_id(&shown);
+        let words = || shown.split_whitespace();
+        let kind = KINDS.into_iter().find(|kind| words().any(|word| word == *kind)).unwrap_or("xdp");
+        Self { interface: interface.into(), program, kind, holder: program.and_then(Holder::find), forced }
     }
 
     /// Takes what programs there are off the interface, in each of the ways in which one can be on it. What is held by a link stays.
     pub(super) fn take_off(interface: &str) {
-        for kind in ["xdp", "xdpdrv", "xdpgeneric"] {
+        for kind in KINDS {
             // Whether it helped is seen when ours is attached.
             let _ = Command::new("ip").args(["link", "set", "dev", interface, kind, "off"]).output();
         }
@@ -49,7 +54,7 @@ impl Occupant {
 
 impl std::fmt::Display for Occupant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { interface, program, holder, forced } = self;
+        let Self { interface, program, kind, holder, forced } = self;
         write!(f, "another XDP program is attached to '{interface}'")?;
         if let Some(program) = program {
             write!(f, ", number {program}")?;
@@ -60,7 +65,7 @@ impl std::fmt::Display for Occupant {
         match holder {
             Some(Holder { by_link: true, .. }) => write!(f, ": it stays until that process ends"),
             _ if *forced => write!(f, ": it cannot be taken off, a link holds it (see bpftool link)"),
-            _ => write!(f, ": take it off (ip link set dev {interface} xdp off), or replace it with --force"),
+            _ => write!(f, ": take it off (ip link set dev {interface} {kind} off), or replace it with --force"),
         }
     }
 }
@@ -103,6 +108,9 @@ fn program_id(shown: &str) -> Option<u32> {
     words.next()?;
     (words.next()? == "id").then(|| words.next()?.parse().ok()).flatten()
 }
+
+/// The ways in which a program can be attached. (`xdp off` alone takes off what is in the driver, if that can do XDP.)
+const KINDS: [&str; 4] = ["xdp", "xdpdrv", "xdpgeneric", "xdpoffload"];
 
 #[cfg(test)]
 mod tests {
