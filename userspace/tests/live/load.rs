@@ -37,28 +37,34 @@ fn while_stopped(running: &Run, work: impl FnOnce()) {
 fn where_frames_are_lost_the_counters_say_where_and_the_sums_hold() {
     let Some(lab) = Lab::new("loss", 1) else { return };
     let (config, out) = (lab.path("plaintap.toml"), lab.path("out.jsonl"));
-    let sent = 6_000_u64;
-    let frames: Vec<_> =
-        (0..sent as u32).map(|number| (0, segment(1_024 + (number % 500) as u16, number, 200))).collect();
-    // Rings that are full before the memory is empty, and memory that is empty before the rings are full.
-    for (rings, lost_at, other) in [
-        ("frames = 8192\nfill = 4096\nrx = 64", "ring.rx_ring_full ", "ring.rx_dropped "),
-        ("frames = 64\nfill = 64\nrx = 2048", "ring.rx_dropped ", "ring.rx_ring_full "),
+    let sent = 3_000_u64;
+    // Rings that are full before the memory is empty, and memory that is empty before the rings are full; frames of one buffer, and
+    // of three.
+    for (len, rings, lost_at, other) in [
+        (200, "frames = 8192\nfill = 4096\nrx = 64", "ring.rx_ring_full ", "ring.rx_dropped "),
+        (200, "frames = 64\nfill = 64\nrx = 2048", "ring.rx_dropped ", "ring.rx_ring_full "),
+        (9_014, "frames = 8192\nfill = 4096\nrx = 64", "ring.rx_ring_full ", "ring.rx_dropped "),
+        (9_014, "frames = 64\nfill = 64\nrx = 2048", "ring.rx_dropped ", "ring.rx_ring_full "),
     ] {
+        lab.set_mtu(0, if len > 1_514 { 9_000 } else { 1_500 });
+        let frames: Vec<_> =
+            (0..sent as u32).map(|number| (0, segment(1_024 + (number % 500) as u16, number, len))).collect();
         fs::write(&config, format!("interfaces = ['m0']\nworkers = 2\n[rings]\n{rings}\n")).unwrap();
         let arguments = ["--config", config.to_str().unwrap(), "--out", out.to_str().unwrap()];
         let mut running = lab.start_as(&arguments);
         running.says("capturing on m0");
         while_stopped(&running, || lab.send(&frames));
         // It goes on with what there was room for, and with what comes then.
-        lab.send(&frames[..50]);
+        let after = 10;
+        lab.send(&frames[..after as usize]);
         let summary = running.stop();
         println!("{summary}");
         let (received, lost) = (number_after(&summary, "frames    "), number_after(&summary, lost_at));
-        assert_eq!(number_after(&summary, "m0        "), sent + 50, "{summary}");
-        assert_eq!(received + lost, sent + 50, "{summary}");
-        // Two workers' rings, and what each has taken from its own; or all of the memory.
-        assert!((50 + 64..50 + 2 * (64 + 64 + 1)).contains(&received), "{summary}");
+        assert_eq!(number_after(&summary, "m0        "), sent + after, "{summary}");
+        assert_eq!(received + lost, sent + after, "{summary}");
+        // Two workers' rings of 64 buffers, and what each has taken from its own; or all of the memory, 64 buffers.
+        let buffers: u64 = if len > 1_514 { 3 } else { 1 };
+        assert!((after + 63 / buffers..=after + 4 * 64 / buffers).contains(&received), "{summary}");
         assert!(!summary.contains(other), "{summary}");
     }
 }
