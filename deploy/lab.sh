@@ -29,6 +29,7 @@ main() {
     start_screen
     visit
     load
+    ask
     settle
     tell
 }
@@ -57,6 +58,20 @@ load() {
     many "HTTP/1.1 over TLS 1.2, 10 connections" 500 -c 10 --h1 --connect-to=10.77.0.1:8443 $shop/logo.svg
     many "HTTP/2 over TLS 1.3, POST, 10 connections of 4 streams" 500 -c 10 -m 4 -d "$dir/order.json" \
         --connect-to=10.77.0.1:443 $api/orders
+}
+
+# What a monitoring system would ask.
+ask() {
+    all_out || :
+    # The rows of the last ones are on their way to the screen.
+    pause 0.3
+    title "What it tells a monitoring system: http://127.0.0.1:9464/readyz and /metrics (some of it)"
+    within $mirror curl -s --max-time 5 http://127.0.0.1:9464/readyz |
+        jq -r '"ready: \(.ready); last key \(.keys.last_key_age_seconds) s ago; last frame " +
+            ([.interfaces[] | "\(.last_frame_age_seconds) s ago on \(.name)"] | join(", "))'
+    within $mirror curl -s --max-time 5 http://127.0.0.1:9464/metrics |
+        sed -nE '/^plaintap_(xdp_frames|intake_connections|tls_sessions|http_transactions|output_lines)_total.* [1-9]/p' | sort |
+        cut -c "1-$width"
 }
 
 # What the clients made, what came out, and whether that agrees.
@@ -131,7 +146,7 @@ make_network() {
             ip -n $mirror link set lo up &&
             pair c0 $client s0 $server && pair w0 $server m0 $mirror && pair w1 $server m1 $mirror && pair k0 $server k1 $mirror &&
             address $client c0 10.77.0.2/24 10.77.0.3/24 10.77.0.4/24 10.77.0.5/24 fd77::2/64 &&
-            address $server s0 10.77.0.1/24 fd77::1/64 && address $server k0 10.78.0.1/24 && address $mirror k1 10.78.0.2/24 &&
+            ip -n $mirror link set lo up && address $server s0 10.77.0.1/24 fd77::1/64 && address $server k0 10.78.0.1/24 && address $mirror k1 10.78.0.2/24 &&
             tc -n $server qdisc add dev s0 clsact &&
             copy ingress w0 && copy egress w1
     } 2>"$dir/reason" || instead "the kernel cannot make such a network: $(tail -n 1 "$dir/reason")"
@@ -278,7 +293,7 @@ send_keys() {
 
 # To the intake, whose certificate is pinned. A key that does not arrive shows in the account.
 send() {
-    within $server timeout 5 openssl s_client -quiet -no_ign_eof -verify_return_error -CAfile "$dir/state/intake.pem" \
+    within $server timeout 20 openssl s_client -quiet -no_ign_eof -verify_return_error -CAfile "$dir/state/intake.pem" \
         -connect 10.78.0.2:8001 <<<"$1" >>"$dir/send.said" 2>&1
 }
 
@@ -317,7 +332,7 @@ as() {
     for host; do
         case $host in https:*) outputs+=(-o /dev/null) ;; esac
     done
-    client curl -sS --max-time 20 --cacert "$dir/cert.pem" --interface "$addr" --connect-to "::$to:443" -w '%{http_code}\n' \
+    client curl -sS --max-time 60 --cacert "$dir/cert.pem" --interface "$addr" --connect-to "::$to:443" -w '%{http_code}\n' \
         "${outputs[@]}" "$@" >>"$dir/curl.report" || fail "curl has failed"
     # Each is on the screen before the next comes.
     all_out || :
@@ -343,16 +358,17 @@ client() {
 # Waits until the output has what the server has answered.
 all_out() {
     local tries
-    for ((tries = 0; tries < 100; tries++)); do
+    for ((tries = 0; tries < patience; tries++)); do
         [ "$(wc -l <"$dir/transactions.jsonl")" -lt "$(wc -l <"$dir/access.log")" ] || return 0
         pause 0.05
     done
+    # What is missing will not come later either.
+    patience=10
     return 1
 }
 
 # Every process has done its part.
 settle() {
-    all_out || :
     kill -TERM "$runs" 2>/dev/null
     wait "$runs"
     ended=$?
@@ -455,7 +471,7 @@ say() { dim "-- $1" | cut -c "1-$((width + 8))"; }
 line() { printf '%-46s %7s   %s\n' "$1" "$2" "${3-}"; }
 
 client=plaintap-lab-$$-client server=plaintap-lab-$$-server mirror=plaintap-lab-$$-mirror
-ended=1
+ended=1 patience=200
 readonly EVERY=250
 
 main
