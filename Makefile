@@ -20,10 +20,10 @@ lint: ## formatting, and every compiler and clippy warning as an error
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- --deny warnings
 
-bench: ## measures throughput on captures that it makes itself
-	@deploy/setup.sh build
-	cargo build --release --locked --package plaintap --package plaintap-bench
-	for what in bulk small memory keylog; do target/release/plaintap-bench $$what || exit 1; done
+bench: ## measures throughput on captures that it makes itself, and (as root) of live capture over veth
+	@deploy/setup.sh live
+	cargo build --release --locked --package plaintap --package plaintap-bench --features live
+	for what in bulk small memory keylog live; do target/release/plaintap-bench $$what || exit 1; done
 
 ebpf: ## builds the XDP program anew; installs a toolchain of its own for it (Debian 12; elsewhere see xdp-ebpf/build.sh)
 	xdp-ebpf/build.sh --setup

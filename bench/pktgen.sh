@@ -102,7 +102,7 @@ main() {
 
 # Counters of plaintap's XDP verdicts: name with labels, value.
 verdicts() {
-    curl -sf --max-time 2 "$1" 2>/dev/null | awk '/^plaintap_.*verdict=/ { print $1, $2 }'
+    curl -sf --max-time 2 "$1" 2>/dev/null | awk '/^plaintap_xdp_frames_total/ { print $1, $2 }'
 }
 
 # tell FILE COMMAND

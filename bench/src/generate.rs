@@ -142,6 +142,33 @@ impl Traffic {
         traffic
     }
 
+    /// HTTP/1.1 in all its forms on connections that overlap: by kind, suite, connections, transactions on each, the largest body.
+    #[cfg(feature = "live")]
+    pub(crate) fn sites(kinds: &[(CipherSuite, u32, usize, usize)]) -> Self {
+        let each = kinds.iter().flat_map(|&(suite, connections, transactions, max_body)| {
+            (0..connections).map(move |_| (suite, Manner { transactions, max_body, until_close: false }))
+        });
+        let mut traffic = Self::empty();
+        let mut frames: Vec<OwnedFrame> = Vec::new();
+        for (number, (suite, manner)) in (0..).zip(each) {
+            let dialogue = Dialogue::http1(u64::from(number), manner);
+            let conversation = Peers::new(Profile::new(u64::from(number), suite)).converse(&dialogue.script());
+            let path = Path::numbered(number);
+            traffic.keylog.push_str(&conversation.keylog);
+            traffic.transactions += dialogue.expected.len();
+            frames.extend(conversation.trace(&path).into_frames());
+        }
+        frames.sort_by_key(|frame| frame.ts);
+        traffic.hold(frames);
+        traffic
+    }
+
+    /// Every frame as it was captured.
+    #[cfg(feature = "live")]
+    pub(crate) fn frames_in_order(&self) -> impl Iterator<Item = &[u8]> {
+        self.slots.iter().map(|slot| &self.pristine[slot.range.clone()])
+    }
+
     fn conversations(suite: CipherSuite, dialogues: impl IntoIterator<Item = Dialogue>) -> Self {
         let mut traffic = Self::empty();
         let mut frames: Vec<OwnedFrame> = Vec::new();

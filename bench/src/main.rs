@@ -6,6 +6,8 @@ mod bulk;
 mod engine;
 mod generate;
 mod keylog;
+#[cfg(feature = "live")]
+mod live;
 mod memory;
 mod peers;
 mod report;
@@ -63,6 +65,13 @@ enum Command {
         #[arg(long, default_value_t = 100_000)]
         flows: u32,
     },
+    /// What share of the lossless rate of a bare AF_XDP receive loop does the whole pipeline keep? Needs root.
+    #[cfg(feature = "live")]
+    Live(live::Arguments),
+    /// Live capture: not in this build.
+    #[cfg(not(feature = "live"))]
+    #[command(hide = true)]
+    Live,
     /// How long do other tools take for the same capture?
     Peers {
         /// The capture.
@@ -80,6 +89,13 @@ fn main() -> anyhow::Result<()> {
         Command::Bulk { bytes, rounds } => bulk::run(bytes, rounds),
         Command::Small { transactions, connections, rounds } => small::run(transactions, connections, rounds),
         Command::Keylog { lines, rounds } => keylog::run(lines, rounds),
+        #[cfg(feature = "live")]
+        Command::Live(arguments) => live::run(&arguments),
+        #[cfg(not(feature = "live"))]
+        Command::Live => {
+            println!("skipped: built without live capture (--features live)");
+            Ok(())
+        }
         Command::Memory { flows } => memory::run(flows),
         Command::Peers { capture, keys, rounds } => peers::run(&capture, &keys, rounds),
     }
