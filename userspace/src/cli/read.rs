@@ -16,7 +16,7 @@ use plaintap_keystore::{KeySource, Store};
 
 use super::Failure;
 use super::output::Output;
-use super::summary::{Input, Outcomes, Summary};
+use super::summary::{Input, Summary};
 
 /// What `plaintap read` takes.
 #[derive(Args, Debug)]
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut source = CaptureSource::open(&arguments.captures).map_err(|error| Failure::Usage(error.to_string()))?;
     let transactions = Output::create(arguments.out.as_deref())?;
     let sessions = arguments.sessions.as_deref().map_or(Ok(Output::Nowhere), |path| Output::create(Some(path)))?;
-    let mut sink = Outcomes::new(JsonLines::with_sessions(transactions, sessions));
+    let mut sink = JsonLines::with_sessions(transactions, sessions);
     let mut config = Config::default();
     config.http.body_limit = arguments.body_limit;
     config.http.redact = !arguments.no_redact;
@@ -128,7 +128,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             },
             stats: pipeline.stats(),
             keys: &keys,
-            outcomes: sink.counts(),
         };
         // Standard error may be closed: that is no reason to fail.
         let _ = write!(io::stderr().lock(), "{summary}");

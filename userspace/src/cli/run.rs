@@ -16,7 +16,6 @@ use plaintap::runtime::{Runtime, RuntimeReport, Setup};
 use plaintap::sink::JsonLines;
 use plaintap::source::af_xdp::{KernelStats, RingStats};
 use plaintap::stats::Stats;
-use plaintap::tls::Outcome;
 use plaintap_keystore::ingest::{Clock, Follower, Intake, Upkeep};
 use plaintap_keystore::keylog::Report;
 use plaintap_keystore::{KeySource, Store};
@@ -32,7 +31,7 @@ use super::observe::{self, Listen, seconds};
 use super::output::Output;
 use super::privileges::{Account, renounce, works_without};
 use super::settings::{Settings, network};
-use super::summary::{Input, Outcomes, Summary};
+use super::summary::{Input, Summary};
 
 /// What `plaintap run` takes.
 #[derive(Args, Debug)]
@@ -129,9 +128,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let intake = settings.intake().map(|config| Intake::start(store.clone(), clock, config));
     let intake = intake.transpose().map_err(|error| usage(&error))?;
     let scribe = Scribe::start(Box::new(outputs.0), Box::new(outputs.1)).map_err(no_thread)?;
-    let sink = || Outcomes::new(JsonLines::with_sessions(scribe.feed(Kind::Transactions), scribe.feed(Kind::Sessions)));
+    let sink = || JsonLines::with_sessions(scribe.feed(Kind::Transactions), scribe.feed(Kind::Sessions));
     // A feed takes all that it is given; what fails is the thread behind it.
-    let flush = |sink: &mut Outcomes<Feed, Feed>| drop(sink.flush());
+    let flush = |sink: &mut JsonLines<Feed, Feed>| drop(sink.flush());
     let mut runtime = setup.start(&store, sink, flush).map_err(|error| usage(&error))?;
     let mut sources = observe::sources(&runtime.watch(), &store, &follower, &upkeep, &scribe);
     sources.intake = intake.as_ref().map(Intake::watch);
@@ -251,7 +250,7 @@ fn sessions(settings: &Settings) -> Result<Output, Failure> {
 fn change(
     arguments: &Arguments,
     old: &Settings,
-    runtime: &mut Runtime<Outcomes<Feed, Feed>>,
+    runtime: &mut Runtime<JsonLines<Feed, Feed>>,
     intake: Option<&Intake>,
     scribe: &Scribe,
 ) -> Result<Settings, Failure> {
@@ -273,7 +272,7 @@ fn change(
     Ok(new)
 }
 
-fn say_what_runs(runtime: &Runtime<Outcomes<Feed, Feed>>, intake: Option<&Intake>) {
+fn say_what_runs(runtime: &Runtime<JsonLines<Feed, Feed>>, intake: Option<&Intake>) {
     for interface in runtime.interfaces() {
         info!("capturing on {interface}");
     }
@@ -282,19 +281,22 @@ fn say_what_runs(runtime: &Runtime<Outcomes<Feed, Feed>>, intake: Option<&Intake
     }
 }
 
-fn summary(report: RuntimeReport<Outcomes<Feed, Feed>>, elapsed: Duration, keys: &Report, lines: Lines) -> Summary<'_> {
+fn summary(
+    report: RuntimeReport<JsonLines<Feed, Feed>>,
+    elapsed: Duration,
+    keys: &Report,
+    lines: Lines,
+) -> Summary<'_> {
     let (mut stats, mut rings, mut kernel) = (Stats::default(), RingStats::default(), KernelStats::default());
-    let mut outcomes = [0; Outcome::ALL.len()];
     for worker in &report.workers {
         stats.add(&worker.stats);
         for (_, ring, counted) in &worker.rings {
             rings.add(ring);
             kernel.add(counted);
         }
-        outcomes.iter_mut().zip(worker.sink.counts()).for_each(|(sum, count)| *sum += count);
     }
     let input = Input::Live { nic: report.nic, verdicts: report.verdicts, rings, kernel, lines_dropped: lines.dropped };
-    Summary { elapsed, input, stats, keys, outcomes }
+    Summary { elapsed, input, stats, keys }
 }
 
 /// An error with what caused it, in a line.

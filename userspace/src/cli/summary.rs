@@ -1,73 +1,21 @@
 //! What a run says at its end: what came in, what became of it, what was lost and where.
 
 use std::fmt;
-use std::io::{self, Write};
 use std::time::Duration;
 
-use plaintap::flow::{Direction, FlowContext};
-use plaintap::http::{Transaction, WebSocket};
 #[cfg(feature = "live")]
 use plaintap::runtime::{NicStats, Snapshot};
-use plaintap::sink::{JsonLines, TransactionSink};
 #[cfg(feature = "live")]
 use plaintap::source::af_xdp::{KernelStats, RingStats};
 use plaintap::source::pcap::SourceStats;
 #[cfg(feature = "live")]
 use plaintap::source::steer::{Counts, Verdict};
 use plaintap::stats::Stats;
-use plaintap::tls::{Outcome, Session};
+use plaintap::tls::Outcome;
 use plaintap_keystore::keylog::Report;
 
 #[cfg(feature = "live")]
 use super::feed::Lines;
-
-/// Counts the outcomes of sessions on their way to the sink.
-#[derive(Debug)]
-pub(crate) struct Outcomes<W: Write, S: Write> {
-    inner: JsonLines<W, S>,
-    counts: [u64; Outcome::ALL.len()],
-}
-
-impl<W: Write + fmt::Debug, S: Write + fmt::Debug> Outcomes<W, S> {
-    /// Counts what goes to `inner`.
-    pub(crate) fn new(inner: JsonLines<W, S>) -> Self {
-        Self { inner, counts: Default::default() }
-    }
-
-    /// Writes out what is buffered; tells of the first error there was.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-
-    /// Whether writing has failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.inner.has_failed()
-    }
-
-    /// Sessions by outcome, in the order of [`Outcome::ALL`].
-    pub(crate) fn counts(&self) -> [u64; Outcome::ALL.len()] {
-        self.counts
-    }
-}
-
-impl<W: Write + fmt::Debug, S: Write + fmt::Debug> TransactionSink for Outcomes<W, S> {
-    fn transaction(&mut self, transaction: &Transaction<'_>) {
-        self.inner.transaction(transaction);
-    }
-
-    fn session(&mut self, session: &Session<'_>) {
-        self.counts[session.outcome as usize] += 1;
-        self.inner.session(session);
-    }
-
-    fn websocket(&mut self, websocket: &WebSocket<'_>) {
-        self.inner.websocket(websocket);
-    }
-
-    fn app_data(&mut self, flow: &FlowContext<'_>, direction: Direction, octets: &[u8]) {
-        self.inner.app_data(flow, direction, octets);
-    }
-}
 
 /// The account of a run.
 pub(crate) struct Summary<'a> {
@@ -79,8 +27,6 @@ pub(crate) struct Summary<'a> {
     pub(crate) stats: Stats,
     /// Lines of the key logs.
     pub(crate) keys: &'a Report,
-    /// Sessions by outcome.
-    pub(crate) outcomes: [u64; Outcome::ALL.len()],
 }
 
 /// Where the frames came from.
@@ -186,7 +132,7 @@ impl Input {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { elapsed, input, stats, keys, outcomes } = self;
+        let Self { elapsed, input, stats, keys } = self;
         input.write_head(f, *elapsed)?;
         let other = stats.wire.frames_in - stats.wire.segments;
         write!(
@@ -215,10 +161,10 @@ impl fmt::Display for Summary<'_> {
                 grouped(keys.faults())
             )?;
         }
-        let sessions: u64 = outcomes.iter().sum();
-        write!(f, "TLS       {} sessions", grouped(sessions))?;
+        write!(f, "TLS       {} sessions", grouped(stats.tls.sessions))?;
         let mut separator = ": ";
-        for (outcome, &count) in Outcome::ALL.iter().zip(outcomes).filter(|(_, count)| **count > 0) {
+        let outcomes = Outcome::ALL.iter().map(|outcome| (outcome, outcome.count(&stats.tls)));
+        for (outcome, count) in outcomes.filter(|(_, count)| *count > 0) {
             write!(f, "{separator}{} {}", grouped(count), outcome.as_str())?;
             separator = ", ";
         }

@@ -78,6 +78,11 @@ impl Outcome {
         Self::ParkingLimit,
     ];
 
+    /// How many connections came out so.
+    pub fn count(self, stats: &TlsStats) -> u64 {
+        *self.counter(&mut stats.clone())
+    }
+
     /// Where connections that came out so are counted.
     pub(super) const fn counter(self, stats: &mut TlsStats) -> &mut u64 {
         match self {
