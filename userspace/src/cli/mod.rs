@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
+#[cfg_attr(feature = "live", expect(clippy::large_enum_variant, reason = "there is one in a process"))]
 pub(crate) enum Command {
     /// Read captures and keys, print HTTP transactions.
     Read(read::Arguments),

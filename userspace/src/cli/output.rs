@@ -1,7 +1,12 @@
 //! Where records go: a file, standard output, or nowhere.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+#[cfg(feature = "live")]
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+#[cfg(feature = "live")]
+use std::io::{Read, Seek, SeekFrom};
+#[cfg(feature = "live")]
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -21,16 +26,16 @@ impl Output {
         let Some(path) = path else { return Ok(Self::Standard(io::stdout())) };
         File::create(path).map(Self::File).map_err(|error| cannot_write(path, &error))
     }
+}
 
+#[cfg(feature = "live")]
+impl Output {
     /// The file, made if it is not there, to be written on; without a path standard output.
     pub(super) fn append(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self::Standard(io::stdout())) };
         open_at_end(path).map(Self::File).map_err(|error| cannot_write(path, &error))
     }
-}
 
-#[cfg(feature = "live")]
-impl Output {
     /// Gives a file to its new owner, who will have to open it again.
     pub(super) fn give_to(&self, uid: u32, gid: u32) -> io::Result<()> {
         match self {
@@ -60,6 +65,7 @@ impl Write for Output {
 
 /// Opens a file for what comes after what it holds. If that ends within a line, whoever wrote it was killed: the line is ended, so
 /// that the next one stands by itself.
+#[cfg(feature = "live")]
 fn open_at_end(path: &Path) -> io::Result<File> {
     let mut last = *b"\n";
     // Not of a pipe, which nothing may have been written to yet.
@@ -77,13 +83,14 @@ fn open_at_end(path: &Path) -> io::Result<File> {
 }
 
 /// Of a new file: what was decrypted is not for everybody.
+#[cfg(feature = "live")]
 const MODE: u32 = 0o640;
 
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     Failure::Usage(format!("cannot write to {}: {error}", path.display()))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "live"))]
 mod tests {
     use super::*;
 
