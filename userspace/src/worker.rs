@@ -146,8 +146,12 @@ impl<S: TransactionSink> Worker<S> {
         // With one ring there is nothing to wait for.
         let hold = if rings.len() > 1 { HOLD } else { -AHEAD };
         let mut pass = Pass::Nothing;
+        // An empty ring is not looked at again in this pass: what comes to it meanwhile would be too young.
+        for (_, ring) in &mut *rings {
+            ring.peek();
+        }
         for _ in 0..FRAMES_A_PASS {
-            let oldest = rings.iter_mut().filter_map(|(id, ring)| Some((ring.peek()?, *id, ring)));
+            let oldest = rings.iter_mut().filter_map(|(id, ring)| Some((ring.head()?, *id, ring)));
             let Some((came, interface, ring)) = oldest.min_by_key(|(came, ..)| *came) else { break };
             // A time that is far ahead is of another clock (a time namespace), and tells nothing.
             let age = now.monotonic as i64 - came as i64;
@@ -165,6 +169,7 @@ impl<S: TransactionSink> Worker<S> {
                     pipeline.push(Frame { ts, interface, link: LinkType::ETHERNET, wire_len, data }, sink);
                 });
             }
+            ring.peek();
         }
         for (_, ring) in rings {
             // Where another worker is at the fill ring, this one does not sleep on frames that the kernel may need.

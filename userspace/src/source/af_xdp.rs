@@ -210,6 +210,11 @@ impl Ring {
             }
             self.head = self.look_at(self.batch[self.next]);
         }
+        self.head()
+    }
+
+    /// What [`peek`](Self::peek) told of and has not been taken: does not look at the RX ring.
+    pub fn head(&self) -> Option<u64> {
         self.head.map(|head| head.came)
     }
 
