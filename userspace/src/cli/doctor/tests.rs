@@ -232,6 +232,8 @@ fn an_interface_is_judged_by_its_link_and_its_place() {
     }
     assert!(one(&found, "NUMA").found.starts_with("16 of 16 workers"), "{found:#?}");
     assert_eq!(one(&found, "addresses").mend, ["sysctl -w net.ipv6.conf.IF.disable_ipv6=1"]);
+    facts.link = Said::Text(r#"[{"ifname":"IF","master":"br0"}]"#.to_owned());
+    assert_eq!(one(&facts.findings(&machine), "kind").level, Level::Warn);
     facts.addresses = vec!["192.0.2.1".parse().unwrap()];
     facts.near = (0..16).collect();
     facts.interrupts = vec![vec![3], vec![4], vec![5]];

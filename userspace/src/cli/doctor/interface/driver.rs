@@ -1,7 +1,7 @@
 //! What XDP the driver has, and whether somebody else uses it.
 
 use super::super::netdev::Features;
-use super::super::report::Finding;
+use super::super::report::{Finding, Level};
 use super::super::system::word;
 use super::{Facts, Machine, not_told};
 
@@ -69,12 +69,12 @@ fn caveat(facts: &Facts, driver: &str) -> Option<Finding> {
     const CHECK: &str = "kind";
     let master = facts.link_json().and_then(|link| Some(link.get("master")?.as_str()?.to_owned()));
     if let Some(master) = master {
-        let found = format!("a member of '{master}': what is captured here does not reach that; is it a mirror's?");
-        return Some(Finding::warn(CHECK, found).mend(format!("ip link set dev {} nomaster", word(&facts.name))));
+        let found =
+            format!("a member of '{master}', which does not get the TCP that is captured here: right for mirrors only");
+        return Some(Finding::warn(CHECK, found));
     }
-    let (_, what) = CAVEATS.iter().find(|(drivers, _)| drivers.contains(&driver))?;
-    let device = matches!(driver, "virtio_net" | "ena" | "gve" | "vmxnet3" | "hv_netvsc" | "veth");
-    Some(if device { Finding::ok(CHECK, *what) } else { Finding::warn(CHECK, *what) })
+    let (_, level, what) = CAVEATS.iter().find(|(drivers, ..)| drivers.contains(&driver))?;
+    Some(Finding::new(*level, CHECK, *what))
 }
 
 /// A driver, and since when it can do what.
@@ -135,19 +135,33 @@ const KNOWN: [Known; 22] = [
 ];
 
 /// Kinds of interface with something to know.
-const CAVEATS: [(&[&str], &str); 8] = [
-    (&["veth"], "a veth: its peer is to send single frames (there: ethtool -K PEER tso off gso off)"),
+const CAVEATS: [(&[&str], Level, &str); 8] = [
+    (&["veth"], Level::Ok, "a veth: its peer is to send single frames (there: ethtool -K PEER tso off gso off)"),
     (
         &["virtio_net"],
+        Level::Ok,
         "virtual: the host has to mirror into it, and its bridge to flood; XDP wants as many queue pairs more",
     ),
-    (&["ena"], "virtual: VPC traffic mirroring comes as VXLAN on UDP port 4789, which the security group must let in"),
-    (&["gve"], "virtual: Packet Mirroring has to name this instance, behind its load balancer, as collector"),
-    (&["vmxnet3"], "virtual: the port group has to allow promiscuous mode"),
-    (&["hv_netvsc"], "virtual: the port's mirroring mode has to be 'destination'"),
-    (&["bond", "bonding", "team", "bridge", "openvswitch"], "not a NIC: name its members, each with --interface"),
+    (
+        &["ena"],
+        Level::Ok,
+        "virtual: VPC traffic mirroring comes as VXLAN on UDP port 4789, which the security group must let in",
+    ),
+    (
+        &["gve"],
+        Level::Ok,
+        "virtual: Packet Mirroring has to name this instance, behind its load balancer, as collector",
+    ),
+    (&["vmxnet3"], Level::Ok, "virtual: the port group has to allow promiscuous mode"),
+    (&["hv_netvsc"], Level::Ok, "virtual: the port's mirroring mode has to be 'destination'"),
+    (
+        &["bond", "bonding", "team", "bridge", "openvswitch"],
+        Level::Warn,
+        "not a NIC: name its members, each with --interface",
+    ),
     (
         &["vlan", "8021q", "macvlan", "ipvlan", "vxlan", "gre", "gretap", "erspan", "geneve"],
+        Level::Warn,
         "not a NIC: name what it is on; plaintap looks through tags and tunnels",
     ),
 ];
