@@ -467,7 +467,7 @@ else
     dim() { printf '%s\n' "$1"; }
 fi
 title() { echo && bold "$1"; }
-say() { dim "-- $1" | cut -c "1-$((width + 8))"; }
+say() { dim "$(cut -c "1-$width" <<<"-- $1")"; }
 line() { printf '%-46s %7s   %s\n' "$1" "$2" "${3-}"; }
 
 client=plaintap-lab-$$-client server=plaintap-lab-$$-server mirror=plaintap-lab-$$-mirror

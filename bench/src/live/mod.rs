@@ -266,7 +266,7 @@ impl Bench {
         ));
         table.note(format!(
             "The bare loop took all that the sender could send in {} rounds, plaintap in {}. At its highest rate plaintap's worker used {:.0} %\n\
-             of its processor, {:.0} ns a frame, with what it takes to wait for single frames, which is less the more there are.",
+             of its processor, {:.0} ns a frame.",
             found.bare_limited,
             found.whole_limited,
             found.busy.median(),
