@@ -4,6 +4,7 @@
 //! RX rings --oldest frame first--> Pipeline --> sink
 //!     ^                               |
 //!     '--- fill ring <----------------'  then tick, and when there was nothing: flush, sleep until a frame or a millisecond has come
+//!                                        (50 us, whatever comes, while frames follow one another closely)
 //! ```
 //!
 //! The two directions of a flow may come by different queues or interfaces, and rings say nothing of each other. The XDP program
