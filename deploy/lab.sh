@@ -130,7 +130,7 @@ can_show() {
     sweep
     dir=$(mktemp -d "${TMPDIR:-/tmp}/plaintap-lab-$$.XXXXXX") || exit 1
     trap clean EXIT
-    trap 'exit 130' INT
+    trap 'echo; exit 130' INT
     trap 'exit 143' TERM
     trap 'exit 129' HUP
     for name in $client $server $mirror; do
@@ -445,14 +445,17 @@ remove() {
     ip netns delete "$1" 2>/dev/null
 }
 
-# What runs that were killed have left: namespaces that bear the number of no lab that runs.
+# What runs that were killed have left: namespaces and directories that bear the number of no lab that runs.
 sweep() {
-    local name pid
-    for name in $(ip netns list 2>/dev/null | sed -n 's/^\(plaintap-lab-[0-9]*-[a-z]*\).*/\1/p'); do
-        pid=${name#plaintap-lab-}
-        pid=${pid%%-*}
+    local pid side
+    for pid in $({
+        ip netns list
+        find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'plaintap-lab-*' -printf '%f\n'
+    } 2>/dev/null | sed -nE 's/^plaintap-lab-([0-9]+)[-.].*/\1/p' | sort -u); do
         tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q 'lab\.sh' && continue
-        remove "$name"
+        for side in client server mirror; do
+            remove "plaintap-lab-$pid-$side"
+        done
         rm -rf "${TMPDIR:-/tmp}/plaintap-lab-$pid".??????
     done
 }
