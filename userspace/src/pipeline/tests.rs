@@ -3,6 +3,7 @@ use std::time::Duration;
 use plaintap_keystore::Store;
 use plaintap_keystore::keylog::load_keylog;
 
+use super::timers::MIN_TIMERS;
 use super::*;
 use crate::flow::Direction;
 use crate::http::{Reasons, Transaction};
