@@ -1,7 +1,8 @@
 //! What becomes of the interface: whose frames are left alone, who may attach, what stays behind.
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -20,17 +21,47 @@ fn heartbeats_reach_the_kernel_and_others_are_left_alone() {
     let knock = "import socket; s = socket.socket(); s.settimeout(20); print(s.connect_ex(('192.0.2.10', 1)))";
     let output = Command::new("ip").args(["netns", "exec", &lab.wire, "python3", "-c", knock]).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "111", "connection refused, by the stack");
-    let mut heartbeat = vec![0xff; 12];
+    // ARP with opcode 512, as bypass TAPs send; gratuitous ARP (RFC 5227 section 3) of a neighbour; an EtherType of nobody.
+    let [mut heartbeat, mut gratuitous, mut unknown] = [(); 3].map(|()| vec![0xff; 12]);
     heartbeat.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 2, 0]);
-    heartbeat.resize(60, 0);
-    let mut unknown = vec![0xff; 12];
+    gratuitous
+        .extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 9, 192, 0, 2, 30, 0, 0, 0, 0, 0, 0, 192, 0, 2, 30]);
     unknown.extend([0x99, 0x99]);
-    unknown.resize(60, 0);
-    lab.send(&[(0, heartbeat), (0, unknown)]);
+    let sent = [heartbeat, gratuitous, unknown].map(|mut frame| {
+        frame.resize(60, 0);
+        frame
+    });
+    let mut listener = Command::new("ip")
+        .args(["netns", "exec", &lab.tap, "python3", "-c", LISTENER])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut heard = BufReader::new(listener.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(heard.next().as_deref(), Some("listening"));
+    lab.send(&sent.clone().map(|frame| (0, frame)));
+    let mut missing: Vec<String> =
+        sent.iter().map(|frame| frame.iter().map(|octet| format!("{octet:02x}")).collect()).collect();
+    while !missing.is_empty() {
+        let frame = heard.next().expect("it listens for 20 seconds");
+        missing.retain(|sent| *sent != frame);
+    }
+    listener.kill().unwrap();
+    listener.wait().unwrap();
     let summary = running.stop();
     assert!(summary.contains("arp_heartbeat 1") && summary.contains("not_ip 1"), "{summary}");
     assert!(summary.contains("local 1"), "{summary}");
 }
+
+/// What the kernel's stack is given, by `m0`.
+const LISTENER: &str = "
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.bind(('m0', 3))
+s.settimeout(20)
+print('listening', flush=True)
+while True:
+    print(s.recv(2000).hex(), flush=True)
+";
 
 #[test]
 fn a_killed_run_leaves_nothing_behind() {
