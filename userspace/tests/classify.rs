@@ -1,12 +1,13 @@
 //! The classifier of the XDP program against the decoder, and against what was put into the frames.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use plaintap::flow::FiveTuple;
 use plaintap::source::pcap::CaptureSource;
 use plaintap::source::steer::fuzz::{agree, fuzz_classify};
-use plaintap::source::steer::{Config, Filter, Reason, Verdict, Walk, classify, flags, octets, worker};
+use plaintap::source::steer::{Config, Filter, Reason, Verdict, Walk, classify, flags, flow_hash, octets, worker};
 use plaintap::source::{Event, FrameSource, LinkType};
 use plaintap::testing::Rng;
 use plaintap::testing::nest::{any_tuple, nest};
@@ -227,6 +228,52 @@ fn verdicts_follow_the_lists() {
     let mut nobody = Walk::default();
     classify(&mut nobody, frame, &Config::default(), &List::default());
     assert_eq!((nobody.verdict, nobody.reason), (Pass, NoSocket), "without a worker nothing is steered");
+}
+
+/// Flows to one server, in the way that clients and attackers count, come to each of 8 workers in their share, whatever the key.
+#[test]
+fn flows_that_follow_one_another_are_spread_evenly() {
+    const WORKERS: u32 = 8;
+    const FLOWS: u16 = 2_000;
+    type End = ([u8; 16], u16);
+    let seed = 21;
+    println!("seed {seed}");
+    let mut rng = Rng::new(seed);
+    let v4 = |addr: u32| octets(IpAddr::V4(addr.into()));
+    let v6 = |low: u64| octets(IpAddr::V6((0x2001_0db8_u128 << 96 | u128::from(low)).into()));
+    // What an end was once hashed as: the port over the last two octets of the address.
+    let cancelled = |number: u16| {
+        let [c, d] = number.to_be_bytes();
+        0xa5c3 ^ u16::from_be_bytes([d, c])
+    };
+    let clients: [(&str, &dyn Fn(u16) -> End); 9] = [
+        ("addresses", &|number| (v4(0x0a00_0000 + u32::from(number)), 50_000)),
+        ("networks", &|number| (v4(0x0a00_0001 + (u32::from(number) << 8)), 50_000)),
+        ("ports", &|number| (v4(0x0a00_0001), 10_000 + number)),
+        ("addresses and ports", &|number| (v4(0x0a00_0001 + u32::from(number)), 10_000 + number)),
+        ("networks and ports", &|number| (v4(0x0a00_0001 + (u32::from(number) << 8)), 10_000 + number)),
+        ("ports that cancel the address", &|number| (v4(0x0a00_0000 + u32::from(number)), cancelled(number))),
+        ("addresses, IPv6", &|number| (v6(number.into()), 50_000)),
+        ("addresses and ports, IPv6", &|number| (v6(number.into()), 10_000 + number)),
+        ("ports that cancel the address, IPv6", &|number| (v6(number.into()), cancelled(number))),
+    ];
+    let mean = f64::from(FLOWS) / f64::from(WORKERS);
+    let sigma = (mean * (1.0 - 1.0 / f64::from(WORKERS))).sqrt();
+    for _ in 0..100 {
+        let hash_key = [rng.next_u64() as u32, rng.next_u64() as u32];
+        let config = Config { workers: WORKERS, hash_key, ..Config::default() };
+        let server = (v4(0xc0a8_0001), 443);
+        for (name, client) in &clients {
+            let mut shares = [0_u32; WORKERS as usize];
+            for number in 0..FLOWS {
+                let (addr, port) = client(number);
+                let hash = flow_hash(&addr, port, &server.0, server.1, &config);
+                shares[worker(hash, WORKERS) as usize] += 1;
+            }
+            let worst = shares.iter().map(|share| (f64::from(*share) - mean).abs() / sigma).fold(0.0, f64::max);
+            assert!(worst < 5.0, "{name}: {shares:?} with the key {hash_key:x?} is {worst:.1} sigma off");
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@ pub struct Config {
     pub flags: u32,
     /// Workers; 0: none yet, nothing is steered.
     pub workers: u32,
-    /// Secret of the hash, so that no sender can choose the worker.
+    /// Secret of the hash: whoever does not know it cannot tell which flows share a worker. See [`flow_hash`](crate::flow_hash) for
+    /// how far that goes.
     pub hash_key: [u32; 2],
 }
 
