@@ -38,7 +38,7 @@ pub struct RuntimeConfig {
     pub interfaces: Vec<String>,
     /// Worker threads; 1 at least.
     pub workers: u32,
-    /// Whether worker `n` stays on processor `n`.
+    /// Whether each worker stays on a processor of its own, of those that the process may run on.
     pub pin: bool,
     /// Sizes of the rings, for each queue.
     pub rings: RingConfig,
@@ -171,12 +171,13 @@ impl Setup {
         let slots: Vec<Arc<Slot>> = rings.iter().map(|_| Arc::default()).collect();
         let watch = Watch::new(&interfaces, slots.clone());
         let mut runtime = Runtime { stop: Arc::default(), workers: Vec::new(), interfaces, watch };
+        let allowed = allowed_processors();
         for ((number, rings), published) in rings.into_iter().enumerate().zip(slots) {
             let mut pipeline = Pipeline::new(config.pipeline.clone(), store).map_err(RuntimeError::Readers)?;
             for (id, name) in (0..).map(InterfaceId).zip(&config.interfaces) {
                 pipeline.name_interface(id, name);
             }
-            let processor = config.pin.then_some(number);
+            let processor = config.pin.then(|| allowed.get(number % allowed.len().max(1)).copied()).flatten();
             let stop = Arc::clone(&runtime.stop);
             let busy_poll = config.rings.busy_poll;
             let worker = Worker { pipeline, sink: sink(), flush, rings, busy_poll, processor, published, stop };
@@ -221,7 +222,7 @@ impl<S> Runtime<S> {
     }
 
     /// Stops capturing, lets the workers finish what has come, and says what all came to.
-    pub fn stop(mut self) -> Result<RuntimeReport<S>, SteerError> {
+    pub fn stop(mut self) -> RuntimeReport<S> {
         self.watch.set_steering(false);
         // Before the driver begins anew.
         let mut nic = NicStats::default();
@@ -232,26 +233,32 @@ impl<S> Runtime<S> {
         let ended: Vec<_> = std::mem::take(&mut self.workers).into_iter().map(JoinHandle::join).collect();
         let panicked = ended.iter().filter(|report| report.is_err()).count();
         let verdicts = std::mem::take(&mut self.interfaces).into_iter().map(|interface| {
-            let verdicts = interface.verdicts()?;
-            Ok((interface.name, verdicts))
+            let verdicts = interface.verdicts().unwrap_or_else(|error| {
+                tracing::error!(%error, "what XDP did with the frames of '{}' cannot be told", interface.name);
+                Counts::new()
+            });
+            (interface.name, verdicts)
         });
-        Ok(RuntimeReport {
-            verdicts: verdicts.collect::<Result<_, SteerError>>()?,
-            workers: ended.into_iter().flatten().collect(),
-            panicked,
-            nic,
-        })
+        RuntimeReport { verdicts: verdicts.collect(), workers: ended.into_iter().flatten().collect(), panicked, nic }
     }
 }
 
 impl<S> Drop for Runtime<S> {
     /// Where a run could not start, or is given up: the threads end, and the programs with their links.
     fn drop(&mut self) {
+        // First, or there would be frames for ever.
+        self.interfaces.iter_mut().for_each(Interface::detach);
         self.stop.store(true, Ordering::Release);
         for worker in self.workers.drain(..) {
             let _ = worker.join();
         }
     }
+}
+
+/// The processors that the operator lets this process run on.
+fn allowed_processors() -> Vec<usize> {
+    let Ok(allowed) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|number| allowed.is_set(*number)).collect()
 }
 
 /// A key for the hash that nobody outside can guess.

@@ -33,6 +33,11 @@ impl Timestamp {
         let nanos = duration.as_nanos();
         if nanos > u64::MAX as u128 { Self::MAX } else { Self(self.0.saturating_add(nanos as u64)) }
     }
+
+    /// This instant by a clock that is `nanos` nanoseconds ahead, or behind.
+    pub const fn shifted(self, nanos: i64) -> Self {
+        Self(self.0.saturating_add_signed(nanos))
+    }
 }
 
 /// RFC 3339 in UTC with nine decimals: `2026-08-22T11:34:55.123456789Z`.

@@ -18,17 +18,18 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{CpuSet, nanosleep, sched_setaffinity};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
-use crate::Timestamp;
 use crate::pipeline::Pipeline;
 use crate::sink::TransactionSink;
 use crate::source::af_xdp::{KernelStats, Ring, RingStats};
 use crate::source::{Frame, InterfaceId, LinkType};
 use crate::stats::Stats;
 
+mod clock;
 mod published;
 
+use clock::{Clock, Now, nanos};
 use published::Ended;
 pub use published::{Published, Slot};
 
@@ -75,19 +76,20 @@ impl<S: TransactionSink> Worker<S> {
         }
         let slot = Arc::clone(&self.published);
         let _ended = Ended(&slot);
-        let mut now = Clocks::read();
-        let (mut flushed_at, mut busy_at) = (now.real, now.real);
+        let mut clock = Clock::start();
+        let mut now = clock.now();
+        let (mut flushed_at, mut busy_at) = (now.ts, now.ts);
         let (mut published_at, mut is_news) = (0, true);
         let mut looks = 0;
         loop {
             // Acquire: pairs with Release in Runtime::stop. What was steered before the flag was set is in the rings by now, or will be
             // when the driver has finished the batch that it was at.
             let stopping = self.stop.load(Ordering::Acquire);
-            now = Clocks::read().after(now);
+            now = clock.now();
             let pass = self.receive(now);
-            self.pipeline.tick(now.real, &mut self.sink);
+            self.pipeline.tick(now.ts, &mut self.sink);
             match pass {
-                Pass::Frames => busy_at = now.real,
+                Pass::Frames => busy_at = now.ts,
                 Pass::Young if self.busy_poll => thread::yield_now(),
                 Pass::Young => nap(),
                 Pass::Nothing if stopping && looks == LAST_LOOKS => break,
@@ -95,22 +97,25 @@ impl<S: TransactionSink> Worker<S> {
             }
             let idle = pass == Pass::Nothing;
             looks = if stopping && idle { looks + 1 } else { 0 };
-            if idle || now.real.saturating_since(flushed_at) >= FLUSH_AFTER {
+            if idle || now.ts.saturating_since(flushed_at) >= FLUSH_AFTER {
                 (self.flush)(&mut self.sink);
-                flushed_at = now.real;
+                flushed_at = now.ts;
             }
             is_news |= !idle;
             let late = now.monotonic - published_at >= PUBLISH_AFTER;
+            if let Some(shift) = late.then(|| clock.look()).flatten() {
+                self.sink.set_clock_shift(shift);
+            }
             if (late || idle && is_news) && self.publish(now.monotonic, late) {
                 is_news = false;
                 published_at = if late { now.monotonic } else { published_at };
             }
             if idle && self.busy_poll && !stopping {
                 thread::yield_now();
-            } else if idle && now.real.saturating_since(busy_at) < MORE_SOON && !stopping {
+            } else if idle && now.ts.saturating_since(busy_at) < MORE_SOON && !stopping {
                 nap();
             } else if idle {
-                self.wait(stopping || now.real.saturating_since(busy_at) < BUSY_FOR);
+                self.wait(stopping || now.ts.saturating_since(busy_at) < BUSY_FOR);
             }
         }
         self.rings.iter_mut().for_each(|(_, ring)| ring.finish());
@@ -145,7 +150,7 @@ impl<S: TransactionSink> Worker<S> {
     }
 
     /// Takes some frames, the oldest of all rings first.
-    fn receive(&mut self, now: Clocks) -> Pass {
+    fn receive(&mut self, now: Now) -> Pass {
         let Self { pipeline, sink, rings, busy_poll, .. } = self;
         // With one ring there is nothing to wait for.
         let hold = if rings.len() > 1 { HOLD } else { -AHEAD };
@@ -167,7 +172,7 @@ impl<S: TransactionSink> Worker<S> {
             }
             if let Some(mut lease) = ring.take() {
                 pass = Pass::Frames;
-                let ts = now.real_of(came);
+                let ts = now.of_frame(came);
                 lease.with(|data| {
                     let wire_len = data.len() as u32;
                     pipeline.push(Frame { ts, interface, link: LinkType::ETHERNET, wire_len, data }, sink);
@@ -211,36 +216,6 @@ enum Pass {
     Young,
     /// Frames were taken.
     Frames,
-}
-
-/// The system's two clocks, read together once a pass.
-#[derive(Clone, Copy, Debug)]
-struct Clocks {
-    /// Nanoseconds of `CLOCK_MONOTONIC`, which the XDP program reads.
-    monotonic: u64,
-    /// `CLOCK_REALTIME`, which records show; never goes back.
-    real: Timestamp,
-}
-
-fn nanos(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-impl Clocks {
-    fn read() -> Self {
-        Self { monotonic: nanos(ClockId::Monotonic), real: Timestamp::from_nanos(nanos(ClockId::Realtime)) }
-    }
-
-    fn after(self, before: Self) -> Self {
-        Self { real: self.real.max(before.real), ..self }
-    }
-
-    /// The real time of a monotonic one; now, where that is not known.
-    fn real_of(self, monotonic: u64) -> Timestamp {
-        let age = if monotonic == 0 { 0 } else { self.monotonic.saturating_sub(monotonic) };
-        Timestamp::from_nanos(self.real.as_nanos().saturating_sub(age))
-    }
 }
 
 /// Frames between two looks at the clock and the fill rings.

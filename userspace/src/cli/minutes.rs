@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use plaintap::observe::Moment;
 use plaintap::runtime::Snapshot;
 use tracing::{error, info, warn};
 
@@ -14,6 +15,8 @@ pub(super) struct Minutes {
     before: Totals,
     /// When the next line is due, since the run began.
     due: Duration,
+    /// Nanoseconds that the system's clock is ahead of the one that nobody sets.
+    ahead: Option<i64>,
 }
 
 /// What had been counted at one time.
@@ -38,7 +41,7 @@ enum Line {
 impl Minutes {
     /// The first line is due a minute after the start.
     pub(super) fn new() -> Self {
-        Self { before: Totals::default(), due: MINUTE }
+        Self { before: Totals::default(), due: MINUTE, ahead: None }
     }
 
     /// Says what is due, if the run is `elapsed` old by now; `look` is asked only then.
@@ -57,6 +60,29 @@ impl Minutes {
             Line::Warn(text) => warn!("{text}"),
         }
         self.before = now;
+    }
+}
+
+impl Minutes {
+    /// Says so when the system's clock has been set.
+    pub(super) fn look_at_clock(&mut self, now: Moment) {
+        if let Some(nanos) = self.clock_was_set(now) {
+            let seconds = nanos as f64 / 1e9;
+            warn!(
+                "the system's clock was set by {seconds:+.1} s: times of records follow, deadlines and durations do not"
+            );
+        }
+    }
+
+    /// By how many nanoseconds, since it was last asked.
+    fn clock_was_set(&mut self, now: Moment) -> Option<i64> {
+        let ahead = now.real.wrapping_sub(now.monotonic) as i64;
+        let set = ahead.wrapping_sub(*self.ahead.get_or_insert(ahead));
+        if set.unsigned_abs() < CLOCK_STEP {
+            return None;
+        }
+        self.ahead = Some(ahead);
+        Some(set)
     }
 }
 
@@ -94,6 +120,8 @@ impl Totals {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// A step of the clock that is worth a word, in nanoseconds.
+const CLOCK_STEP: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -109,6 +137,18 @@ mod tests {
         second.losses.push(("ring", "rx_ring_full", 7));
         let Line::Warn(text) = second.since(&first) else { panic!("7 frames") };
         assert_eq!(text, "last minute: 100 frames, 2 transactions; lost: ring.rx_ring_full 7");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_told_once() {
+        const SECOND: u64 = 1_000_000_000;
+        let mut minutes = Minutes::new();
+        let mut at =
+            |monotonic, real| minutes.clock_was_set(Moment { monotonic: monotonic * SECOND, real: real * SECOND });
+        assert_eq!([at(1, 1_001), at(2, 1_002)], [None; 2]);
+        assert_eq!(at(3, 403), Some(-600 * SECOND as i64));
+        assert_eq!(at(4, 404), None);
+        assert_eq!(at(5, 1_005), Some(600 * SECOND as i64));
     }
 
     #[test]

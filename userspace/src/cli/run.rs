@@ -150,11 +150,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 Err(failure) => error!("not reloaded: {failure}"),
             }
         }
+        minutes.look_at_clock(Moment::now());
         minutes.tick(started.elapsed(), || (runtime.snapshot(), scribe.lines()));
         thread::park_timeout(LOOK_EVERY);
     }
 
-    let report = runtime.stop().map_err(|error| Failure::Running(chain(&error)))?;
+    let report = runtime.stop();
     let (lines, written) = scribe.finish(OUTPUT_GRACE);
     let mut keys = Report::default();
     follower.stop().iter().for_each(|file| keys.add(&file.lines));
@@ -237,7 +238,7 @@ fn drop_privileges(settings: &Settings, setup: &Setup, outputs: [&Output; 2]) ->
     }
     let kept = renounce(account.as_ref(), keep).map_err(failed)?;
     let user = settings.user.as_deref().map(|name| format!("user {name}, ")).unwrap_or_default();
-    info!("set up; from here on {user}capabilities: {kept}");
+    info!("set up; from here on: {user}capabilities {kept}");
     Ok(())
 }
 

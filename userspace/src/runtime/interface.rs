@@ -134,7 +134,8 @@ impl fmt::Display for Interface {
             Mode::Generic => "in the kernel's generic path, slowly: the driver has no XDP",
         };
         let copy = if self.zero_copy { "without a copy" } else { "with a copy" };
-        write!(f, "{} ({} queues, {mode}, {copy}", self.name, self.queues)?;
+        let queues = if self.queues == 1 { "queue" } else { "queues" };
+        write!(f, "{} ({} {queues}, {mode}, {copy}", self.name, self.queues)?;
         if self.several_buffers {
             write!(f, ", jumbo frames in several buffers")?;
         }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use super::TransactionSink;
 use super::json::{self, key};
+use crate::Timestamp;
 use crate::flow::{Direction, FlowContext};
 use crate::http::{
     Body, Content, Headers, Host, Reasons, Request, Response, RpcMessages, Stage, Transaction, WebSocket,
@@ -24,19 +25,26 @@ pub struct JsonLines<W, S = io::Sink> {
     sessions: Option<Lines<S>>,
     /// Where each header name begins, for heads with many of them.
     order: Vec<u32>,
+    /// Nanoseconds that are added to times.
+    clock_shift: i64,
 }
 
 impl<W: Write> JsonLines<W> {
     /// Writes transactions only.
     pub fn new(transactions: W) -> Self {
-        Self { transactions: Lines::new(transactions), sessions: None, order: Vec::new() }
+        Self { transactions: Lines::new(transactions), sessions: None, order: Vec::new(), clock_shift: 0 }
     }
 }
 
 impl<W: Write, S: Write> JsonLines<W, S> {
     /// Writes transactions and sessions.
     pub fn with_sessions(transactions: W, sessions: S) -> Self {
-        Self { transactions: Lines::new(transactions), sessions: Some(Lines::new(sessions)), order: Vec::new() }
+        Self {
+            transactions: Lines::new(transactions),
+            sessions: Some(Lines::new(sessions)),
+            order: Vec::new(),
+            clock_shift: 0,
+        }
     }
 
     /// Writes out what is gathered, and flushes the writers.
@@ -79,22 +87,27 @@ impl<W: Write, S: Write> TransactionSink for JsonLines<W, S> {
         if self.transactions.failed {
             return;
         }
-        write_transaction(&mut self.transactions.buf, transaction, &mut self.order);
+        let start = transaction.start.shifted(self.clock_shift);
+        write_transaction(&mut self.transactions.buf, transaction, start, &mut self.order);
         self.transactions.line();
     }
 
     fn websocket(&mut self, websocket: &WebSocket<'_>) {
         if !self.transactions.failed {
-            write_websocket(&mut self.transactions.buf, websocket);
+            write_websocket(&mut self.transactions.buf, websocket, websocket.start.shifted(self.clock_shift));
             self.transactions.line();
         }
     }
 
     fn session(&mut self, session: &Session<'_>) {
         if let Some(sessions) = self.sessions.as_mut().filter(|sessions| !sessions.failed) {
-            write_session(&mut sessions.buf, session);
+            write_session(&mut sessions.buf, session, session.start.shifted(self.clock_shift));
             sessions.line();
         }
+    }
+
+    fn set_clock_shift(&mut self, nanos: i64) {
+        self.clock_shift = nanos;
     }
 }
 
@@ -153,11 +166,11 @@ impl<W: Write> Lines<W> {
 const BLOCK: usize = 64 * 1024;
 
 /// Writes one `plaintap.http/1` object, without a line's end.
-fn write_transaction(buf: &mut Vec<u8>, transaction: &Transaction<'_>, order: &mut Vec<u32>) {
+fn write_transaction(buf: &mut Vec<u8>, transaction: &Transaction<'_>, start: Timestamp, order: &mut Vec<u32>) {
     let flow = transaction.flow;
     buf.extend_from_slice(b"{\"schema\":\"plaintap.http/1\"");
     key!(buf, "time");
-    json::time(buf, transaction.start);
+    json::time(buf, start);
     key!(buf, "duration_ns");
     json::number(buf, transaction.end.as_nanos().saturating_sub(transaction.start.as_nanos()));
     if let Some((trace, parent)) = transaction.trace_parent() {
@@ -252,11 +265,11 @@ fn write_transaction(buf: &mut Vec<u8>, transaction: &Transaction<'_>, order: &m
 }
 
 /// Writes one `plaintap.websocket/1` object, without a line's end.
-fn write_websocket(buf: &mut Vec<u8>, websocket: &WebSocket<'_>) {
+fn write_websocket(buf: &mut Vec<u8>, websocket: &WebSocket<'_>, start: Timestamp) {
     let flow = websocket.flow;
     buf.extend_from_slice(b"{\"schema\":\"plaintap.websocket/1\"");
     key!(buf, "time");
-    json::time(buf, websocket.start);
+    json::time(buf, start);
     key!(buf, "duration_ns");
     json::number(buf, websocket.end.as_nanos().saturating_sub(websocket.start.as_nanos()));
     write_endpoints(buf, flow);
@@ -623,11 +636,11 @@ fn write_redacted(buf: &mut Vec<u8>, transaction: &Transaction<'_>) {
 }
 
 /// Writes one `plaintap.tls/1` object, without a line's end.
-fn write_session(buf: &mut Vec<u8>, session: &Session<'_>) {
+fn write_session(buf: &mut Vec<u8>, session: &Session<'_>, start: Timestamp) {
     let flow = session.flow;
     buf.extend_from_slice(b"{\"schema\":\"plaintap.tls/1\"");
     key!(buf, "time");
-    json::time(buf, session.start);
+    json::time(buf, start);
     key!(buf, "duration_ns");
     json::number(buf, session.end.as_nanos().saturating_sub(session.start.as_nanos()));
     key!(buf, "client.address");

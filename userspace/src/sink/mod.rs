@@ -29,4 +29,10 @@ pub trait TransactionSink: std::fmt::Debug {
     fn app_data(&mut self, flow: &FlowContext<'_>, direction: Direction, octets: &[u8]) {
         let _ = (flow, direction, octets);
     }
+
+    /// The system's clock has been set by so many nanoseconds since the pipeline's time was taken from it: what the times of
+    /// records are corrected by from here on.
+    fn set_clock_shift(&mut self, nanos: i64) {
+        let _ = nanos;
+    }
 }

@@ -245,6 +245,12 @@ fn a_session_has_the_fields_of_its_schema() {
         undecrypted_bytes: 3,
         outcome: Outcome::Partial,
     };
+    // The clock has been set by half a minute since.
+    let mut shifted = JsonLines::with_sessions(Vec::new(), Vec::new());
+    shifted.set_clock_shift(30_000_000_000);
+    shifted.session(&session);
+    let later: Value = serde_json::from_slice(&shifted.into_inner().1.unwrap()).unwrap();
+    assert_eq!((&later["time"], &later["duration_ns"]), (&json!("1970-01-01T00:00:30.000000000Z"), &json!(5)));
     let mut sink = JsonLines::with_sessions(Vec::new(), Vec::new());
     sink.session(&session);
     let (transactions, sessions) = sink.into_inner();
