@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use plaintap_keystore::keylog::Report;
 use serde::Serialize;
 
 use super::{Moment, Reading, Sources};
@@ -26,7 +27,7 @@ pub struct Health {
 /// What a run must have seen lately to be ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadyLimits {
-    /// A key, no longer ago than this.
+    /// A key from a sender or a key log, no longer ago than this.
     pub max_key_age: Option<Duration>,
     /// A heartbeat of the bypass TAP on every interface, no longer ago than this.
     pub max_heartbeat_age: Option<Duration>,
@@ -85,8 +86,10 @@ impl Health {
 
     /// Takes note of what has come since the last look.
     pub fn look(&mut self, reading: &Reading) {
-        let Reading { now, run, store, .. } = reading;
-        self.key.look(store.stored_total() + store.sessions + store.repeated, *now);
+        let Reading { now, run, intake, files, .. } = reading;
+        // Not what the store has: it also learns from the traffic (resumption, F5 trailers), which goes on when the senders are dead.
+        let lines = intake.iter().map(|intake| &intake.lines).chain(files.iter().map(|file| &file.lines));
+        self.key.look(lines.map(Report::accepted).sum(), *now);
         self.interfaces.resize_with(run.interfaces.len(), InterfaceSeen::default);
         for (seen, interface) in self.interfaces.iter_mut().zip(&run.interfaces) {
             let sum = |wanted: &dyn Fn(Verdict, Reason) -> bool| {
@@ -118,7 +121,7 @@ impl Health {
         self.report(reading, reasons, listen.unwrap_or_default())
     }
 
-    /// When a key last came.
+    /// When a key sender or a key log last gave a key, be it one that is known.
     pub(super) fn key(&self) -> Seen {
         self.key
     }
@@ -288,7 +291,7 @@ mod tests {
         }
         let mut health = Health::new(Moment::default(), asked);
         let mut both = at(2);
-        both.store.repeated = 1;
+        both.intake.as_mut().unwrap().lines.sessions = 1;
         both.run.interfaces.truncate(1);
         both.run.interfaces[0].verdicts = vec![(Verdict::Drop, Reason::ArpHeartbeat, 1)];
         health.look(&both);
@@ -305,12 +308,33 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_was_learnt_from_the_traffic_is_no_sign_of_life_of_the_senders() {
+        let mut health = Health::new(Moment::default(), ReadyLimits::default());
+        let mut reading = at(1);
+        health.look(&reading);
+        assert!(health.key().last.is_none(), "{:?}", reading.store);
+        reading.files[0].lines.secrets[3] = 1;
+        health.look(&reading);
+        assert_eq!(health.key().age(at(4).now), Some(3.0));
+        // Resumption and F5 trailers.
+        reading.now = at(2).now;
+        (reading.store.sessions, reading.store.repeated) = (100, 100);
+        reading.store.stored.iter_mut().flatten().for_each(|count| *count += 100);
+        health.look(&reading);
+        assert_eq!(health.key().age(at(4).now), Some(3.0));
+        reading.intake.as_mut().unwrap().lines.secrets[0] = 1;
+        health.look(&reading);
+        assert_eq!(health.key().age(at(4).now), Some(2.0));
+    }
+
+    #[test]
     fn readiness_is_told_in_the_words_that_the_doctor_reads() {
         let mut health = Health::new(at(1).now, ReadyLimits::default());
         let mut first = at(2);
         first.run.interfaces.truncate(1);
         first.run.interfaces[0].verdicts = vec![(Verdict::Steer, Reason::Tcp, 5)];
-        first.store = plaintap_keystore::StoreStats { entries: 12, repeated: 1, ..Default::default() };
+        first.store = plaintap_keystore::StoreStats { entries: 12, ..Default::default() };
+        first.files[0].lines.secrets[0] = 1;
         health.look(&first);
         first.now = at(3).now;
         let json = serde_json::to_value(health.report(&first, Vec::new(), vec!["0.0.0.0:8001".into()])).unwrap();

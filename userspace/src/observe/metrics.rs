@@ -44,7 +44,12 @@ impl Exporter {
         page.interfaces(reading, health);
         page.workers(&reading.run);
         page.store(&reading.store);
-        page.ages("plaintap_keys_last", "a key came, new or known", [(Vec::new(), health.key())], reading.now);
+        page.ages(
+            "plaintap_keys_last",
+            "a key sender or a key log gave a key, new or known,",
+            [(Vec::new(), health.key())],
+            reading.now,
+        );
         if let Some(intake) = &reading.intake {
             page.intake(intake);
         }

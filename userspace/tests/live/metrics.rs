@@ -10,11 +10,13 @@ use std::thread;
 use std::time::Duration;
 
 use plaintap::testing::exposition::{Exposition, parse};
+use plaintap::testing::f5::TlvTrailer;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
 use crate::corpus::{case, frames};
 use crate::lab::{Lab, PLAINTAP, run, within};
+use crate::rings::segment;
 
 const ADDR: &str = "127.0.0.1:9464";
 
@@ -221,6 +223,33 @@ fn accounts_balance_while_a_run_goes_on_and_it_is_ready_once_all_has_come() {
     assert!(last.sum("plaintap_keys_wait_seconds_count", &[]) > 0.0);
     let lines = fs::read_to_string(lab.path("out.jsonl")).unwrap().lines().count();
     assert_eq!(last.sum("plaintap_http_transactions_total", &[]), lines as f64);
+    running.stop();
+}
+
+#[test]
+fn keys_that_the_traffic_brings_do_not_hide_that_the_senders_are_silent() {
+    let Some(lab) = Lab::new("silent", 1) else { return };
+    let case = case("tls12-resumed-by-ticket");
+    let (capture, keys) = (case.join("capture.pcapng"), case.join("keys.log"));
+    let running = lab.start(&["--interface", "m0", "--interface", "m1", "--keys", keys.to_str().unwrap()]);
+    let last = |page: &Exposition| page.samples.get("plaintap_keys_last_timestamp_seconds").copied();
+    let mut came = None;
+    within(Duration::from_secs(20), "the key log is read", || {
+        came = last(&inside(&lab, scrape));
+        came.is_some()
+    });
+    // A session of the key log and one that is resumed, whose secret comes with the ticket; then a trailer that anybody may have made.
+    lab.send(&frames(&capture).into_iter().map(|(_, frame)| (0, frame)).collect::<Vec<_>>());
+    let forged = TlvTrailer::default().medium(7, 8).tls12(&[7; 48], &[9; 32]).build();
+    lab.send(&[(0, [segment(50_000, 1, 100), forged].concat())]);
+    let mut page = Exposition::default();
+    within(Duration::from_secs(20), "keys come from the traffic", || {
+        page = inside(&lab, scrape);
+        let (tickets, trailers) = ("plaintap_keys_sessions_stored_total", "plaintap_flow_keys_from_frames_total");
+        page.sum(tickets, &[]) > 0.0 && page.sum(trailers, &[]) > 0.0
+    });
+    assert_eq!(last(&page), came, "the age goes on");
+    assert_eq!(page.sum("plaintap_key_file_lines_total", &["result=\"secret\""]), 1.0);
     running.stop();
 }
 
