@@ -113,7 +113,7 @@ impl Receiver for Whole {
     }
 
     fn stop(&mut self, passes: u64) -> anyhow::Result<Trial> {
-        let report = self.runtime.take().context("not started")?.stop()?;
+        let report = self.runtime.take().context("not started")?.stop();
         let worker = report.workers.first().context("the worker has panicked")?;
         let (_, ring, kernel) = worker.rings.first().context("no ring")?;
         let mut trial = trial(&report.verdicts.first().context("no interface")?.1, *ring, *kernel);
@@ -159,7 +159,7 @@ impl Receiver for Drops {
     }
 
     fn stop(&mut self, _: u64) -> anyhow::Result<Trial> {
-        let report = self.0.take().context("not started")?.stop()?;
+        let report = self.0.take().context("not started")?.stop();
         let judged = report.verdicts.iter().flat_map(|(_, counts)| counts).map(|count| count.2).sum();
         Ok(Trial { judged, received: judged, ..Trial::default() })
     }
