@@ -90,7 +90,7 @@ fn the_service_has_the_capabilities_that_it_takes_and_no_more() {
     // Where nobody can reach them. As little memory as may be locked anywhere: this cannot raise the limit everywhere.
     let (program, config) = (lab.directory.join("plaintap"), lab.directory.join("plaintap.toml"));
     fs::copy(PLAINTAP, &program).unwrap();
-    fs::write(&config, "interfaces = ['m0']\n[rings]\nframes = 1024\nfill = 1024\nrx = 1024\n").unwrap();
+    fs::write(&config, "interfaces = ['m0']\n[rings]\nframes = 1024\nfill = 512\n").unwrap();
     fs::set_permissions(&lab.directory, fs::Permissions::from_mode(0o755)).unwrap();
     chown(&lab.directory, Some(NOBODY), Some(NOBODY)).unwrap();
     // Whether it captures, and what it says.

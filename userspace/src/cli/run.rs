@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use plaintap::observe::{Health, Listener, Moment, Server};
-use plaintap::runtime::{Runtime, RuntimeReport, Setup};
+use plaintap::runtime::{Runtime, RuntimeConfig, RuntimeReport, Setup};
 use plaintap::sink::JsonLines;
 use plaintap::source::af_xdp::{KernelStats, RingStats};
 use plaintap::stats::Stats;
@@ -115,6 +115,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (started, born) = (Instant::now(), Moment::now());
     let mut settings = Settings::load(arguments)?;
     let outputs = (Output::append(settings.transactions.as_deref())?, sessions(&settings)?);
+    warn_of_rings(&settings.runtime);
     let setup = Setup::open(settings.runtime.clone()).map_err(|error| usage(&error))?;
     let listener = settings.metrics.listen().map(Listener::bind).transpose().map_err(|error| usage(&error))?;
     let metrics = listener.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -240,6 +241,19 @@ fn drop_privileges(settings: &Settings, setup: &Setup, outputs: [&Output; 2]) ->
     let user = settings.user.as_deref().map(|name| format!("user {name}, ")).unwrap_or_default();
     info!("set up; from here on: {user}capabilities {kept}");
     Ok(())
+}
+
+fn warn_of_rings(runtime: &RuntimeConfig) {
+    let (rings, workers) = (runtime.rings, runtime.workers);
+    if let Some(wanted) = rings.shortage(workers) {
+        warn!(
+            "[rings] slow workers can take all frames from the others: with {workers} workers, fill {} and rx {}, frames should be \
+             {wanted} or more, not {}",
+            rings.fill,
+            rings.rx_for(workers),
+            rings.frames
+        );
+    }
 }
 
 fn sessions(settings: &Settings) -> Result<Output, Failure> {

@@ -312,7 +312,7 @@ mod tests {
         let uncommented: String = lines.map(|line| format!("{line}\n")).collect();
         let shipped = parse(&uncommented).unwrap();
         // There is no default for what need not be; the file shows some value.
-        let File { workers, ref user, ref output, ref keys, ref metrics, ref limits, .. } = shipped;
+        let File { workers, ref user, ref output, ref keys, ref metrics, ref rings, ref limits, .. } = shipped;
         assert!(metrics.limits().max_key_age.is_some() && metrics.limits().max_heartbeat_age.is_some());
         assert!(workers.is_some() && user.is_some() && output.transactions.is_some() && output.sessions.is_some());
         assert!(keys.certificate.is_some() && keys.private_key.is_some() && keys.client_ca.is_some());
@@ -327,6 +327,8 @@ mod tests {
             ..default.keys
         };
         default.metrics.set_limits(metrics.limits());
+        assert_eq!(rings.rx, Some(default.rings.rx_for(2)));
+        default.rings.rx = rings.rx;
         default.limits.tls.key_deadline = limits.tls.key_deadline;
         assert_eq!(shipped, default);
         // And none is left out.

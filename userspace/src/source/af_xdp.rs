@@ -41,13 +41,14 @@ mod stats;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RingConfig {
-    /// Frames of a queue's UMEM, 4 KiB each. Default 8,192, 32 MiB: what 10 Gbit/s of large frames bring in 10 ms. So that
-    /// slow workers cannot take it all from the others, there should be `rx` for each of them, and `fill`.
+    /// Frames of a queue's UMEM, 4 KiB each. Default 8,192, 32 MiB: what 10 Gbit/s of large frames bring in 10 ms. So that slow
+    /// workers cannot take it all from the others, there should be `rx` for each of them, and `fill` (see [`shortage`](Self::shortage)).
     pub frames: u32,
     /// Descriptors of the fill ring, a power of two. Default 4,096: half of the frames, so that the other half can be in RX rings.
     pub fill: u32,
-    /// Descriptors of each worker's RX ring, a power of two. Default 2,048.
-    pub rx: u32,
+    /// Descriptors of each worker's RX ring, a power of two. By default 2,048, or with more than two workers so many fewer that there
+    /// are frames for all of their rings: locked memory does not grow with the workers unless somebody asks for it by `frames`.
+    pub rx: Option<u32>,
     /// Workers run the driver themselves (`SO_PREFER_BUSY_POLL`, Linux 5.11) instead of waiting for its interrupts. Default no.
     pub busy_poll: bool,
 }
@@ -153,7 +154,7 @@ impl Ring {
             .map_err(|source| RingError::Memory { octets, source })?;
         let sg = if several_buffers { BindFlags::XDP_USE_SG } else { BindFlags::empty() };
         let socket_config = SocketConfig::builder()
-            .rx_queue_size(size(config.rx)?)
+            .rx_queue_size(size(config.rx_for(workers))?)
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
             .bind_flags(BindFlags::XDP_USE_NEED_WAKEUP | sg)
             .build();
@@ -420,9 +421,23 @@ impl fmt::Debug for Ring {
     }
 }
 
+impl RingConfig {
+    /// Descriptors of the RX ring of each of so many workers.
+    pub fn rx_for(&self, workers: u32) -> u32 {
+        let share = self.frames.saturating_sub(self.fill) / workers.max(1);
+        self.rx.unwrap_or_else(|| 1 << share.clamp(MIN_RX, MAX_RX).ilog2())
+    }
+
+    /// The frames that there should be, if there are fewer: as it is, workers that are slow may hold all, and the others get none.
+    pub fn shortage(&self, workers: u32) -> Option<u64> {
+        let wanted = u64::from(self.fill) + u64::from(workers) * u64::from(self.rx_for(workers));
+        (workers > 1 && wanted > u64::from(self.frames)).then_some(wanted)
+    }
+}
+
 impl Default for RingConfig {
     fn default() -> Self {
-        Self { frames: 8_192, fill: 4_096, rx: 2_048, busy_poll: false }
+        Self { frames: 8_192, fill: 4_096, rx: None, busy_poll: false }
     }
 }
 
@@ -432,6 +447,11 @@ pub const MAX_MTU: u32 = FRAME - 256 - 320 - 14 - 8;
 
 /// Size of a UMEM's frames: a page, the most that XDP without multiple buffers takes.
 const FRAME: u32 = 4_096;
+
+/// Bounds of an RX ring that nobody has set the size of: half of what the default memory leaves over, for two workers; and what it
+/// leaves for each of 256, as many as there may be.
+const MAX_RX: u32 = 2_048;
+const MIN_RX: u32 = 16;
 
 /// Frames taken from a ring at a time: few enough to stay in the cache.
 const BATCH: usize = 64;
@@ -452,3 +472,33 @@ const BUSY_POLL_MICROS: libc::c_int = 20;
 
 /// Frames that the driver may bring in one system call: as many as in one interrupt.
 const BUSY_POLL_FRAMES: libc::c_int = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_rings_leave_frames_for_the_others_with_any_number_of_workers() {
+        let config = RingConfig::default();
+        for workers in 1..=256 {
+            let rx = config.rx_for(workers);
+            assert!(rx.is_power_of_two() && rx * workers + config.fill <= config.frames, "{workers} workers, {rx}");
+            // The next larger would be too large, or is never asked for.
+            assert!(rx == 2_048 || 2 * rx * workers + config.fill > config.frames, "{workers} workers, {rx}");
+            assert_eq!(config.shortage(workers), None);
+        }
+        assert_eq!([1, 2, 3, 8].map(|workers| config.rx_for(workers)), [2_048, 2_048, 1_024, 512]);
+    }
+
+    #[test]
+    fn what_is_set_stays_and_is_told_where_it_is_too_much() {
+        let set = RingConfig { rx: Some(2_048), ..RingConfig::default() };
+        assert_eq!([2, 8].map(|workers| set.rx_for(workers)), [2_048; 2]);
+        assert_eq!([2, 3, 8].map(|workers| set.shortage(workers)), [None, Some(10_240), Some(20_480)]);
+        assert_eq!(RingConfig { frames: 4_096, ..set }.shortage(1), None, "there are no others");
+        // No room but in the fill ring.
+        let small = RingConfig { frames: 64, fill: 64, ..RingConfig::default() };
+        assert_eq!((small.rx_for(2), small.shortage(2)), (16, Some(96)));
+        assert_eq!(RingConfig { frames: 20_480, ..RingConfig::default() }.rx_for(8), 2_048);
+    }
+}

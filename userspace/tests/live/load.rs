@@ -52,7 +52,8 @@ fn where_frames_are_lost_the_counters_say_where_and_the_sums_hold() {
         fs::write(&config, format!("interfaces = ['m0']\nworkers = 2\n[rings]\n{rings}\n")).unwrap();
         let arguments = ["--config", config.to_str().unwrap(), "--out", out.to_str().unwrap()];
         let mut running = lab.start_as(&arguments);
-        running.says("capturing on m0");
+        let said = running.says("capturing on m0");
+        assert_eq!(said.contains("slow workers can take all frames"), rings.starts_with("frames = 64"), "{said}");
         while_stopped(&running, || lab.send(&frames));
         // It goes on with what there was room for, and with what comes then.
         let after = 10;

@@ -29,11 +29,11 @@ fn number_of(frame: &[u8]) -> u32 {
     number
 }
 
-/// The rings of two workers on `m0`, and the program that feeds them for as long as it lives.
-fn open(several_buffers: bool, config: RingConfig) -> (Program, Vec<Ring>) {
-    let mut program = Program::load(1, 2, several_buffers).unwrap();
-    program.configure(Config { flags: 0, workers: 2, hash_key: [1, 2] }).unwrap();
-    let rings = Ring::open("m0", 0, 2, several_buffers, config).unwrap();
+/// The rings of the workers on `m0`, and the program that feeds them for as long as it lives.
+fn open(workers: u32, several_buffers: bool, config: RingConfig) -> (Program, Vec<Ring>) {
+    let mut program = Program::load(1, workers, several_buffers).unwrap();
+    program.configure(Config { flags: 0, workers, hash_key: [1, 2] }).unwrap();
+    let rings = Ring::open("m0", 0, workers, several_buffers, config).unwrap();
     for (worker, ring) in (0..).zip(&rings) {
         program.set_socket(0, worker, ring).unwrap();
     }
@@ -68,8 +68,8 @@ fn frames_of_one_buffer_and_of_several_come_whole_and_none_of_their_memory_is_lo
     lab.on_thread_in_tap(|| {
         // Each round needs most of the memory: were a frame of it lost in some rounds, later ones would stall.
         let (rounds, frames_a_round) = (150, 16);
-        let config = RingConfig { frames: 64, fill: 64, rx: 64, busy_poll: false };
-        let (program, mut rings) = open(true, config);
+        let config = RingConfig { frames: 64, fill: 64, rx: Some(64), busy_poll: false };
+        let (program, mut rings) = open(2, true, config);
         let (mut number, mut joined) = (0, 0);
         for round in 0..rounds {
             let sizes =
@@ -115,7 +115,8 @@ fn a_worker_that_has_stopped_starves_no_other_and_every_frame_is_accounted_for()
     let mut sender = lab.sender();
     lab.on_thread_in_tap(|| {
         for stopped in 0..2 {
-            let (program, mut rings) = open(false, RingConfig { frames: 64, fill: 64, rx: 16, busy_poll: false });
+            let (program, mut rings) =
+                open(2, false, RingConfig { frames: 64, fill: 64, rx: Some(16), busy_poll: false });
             let (rounds, frames_a_round) = (100, 16);
             let sent = u64::from(rounds * frames_a_round);
             let (mut received, mut pending) = (0, 0);
@@ -155,6 +156,46 @@ fn a_worker_that_has_stopped_starves_no_other_and_every_frame_is_accounted_for()
             assert!(kernel.rx_ring_full > 250 && rings[1 - stopped].stats().frames > 250, "{stats:?} {kernel:?}");
             assert_eq!(kernel.rx_dropped, 0, "the other never lacked memory");
         }
+    });
+    sender.finish();
+}
+
+#[test]
+fn half_of_eight_workers_may_stop_with_rings_as_they_are_by_default() {
+    let Some(lab) = Lab::new("half", 1) else { return };
+    let mut sender = lab.sender();
+    lab.on_thread_in_tap(|| {
+        let workers = 8;
+        let (program, mut rings) = open(workers, false, RingConfig::default());
+        // Those who have stopped would hold all of the memory several times over.
+        let (rounds, frames_a_round) = (250, 100);
+        let sent = u64::from(rounds * frames_a_round);
+        for round in 0..rounds {
+            let numbers = round * frames_a_round..(round + 1) * frames_a_round;
+            let frames: Vec<_> = numbers.map(|number| (0, segment(1_024 + number as u16, number, 60))).collect();
+            sender.send(&frames);
+            let settled = u64::from((round + 1) * frames_a_round);
+            within(Duration::from_secs(10), &format!("the frames of round {round}"), || {
+                for ring in &mut rings[4..] {
+                    while ring.peek().is_some() {
+                        ring.take().unwrap().with(|frame| number_of(frame));
+                    }
+                    ring.refill();
+                }
+                program.counters().read().unwrap().iter().map(|(_, _, count)| count).sum::<u64>() == settled
+            });
+        }
+        for ring in &mut rings {
+            while ring.peek().is_some() {
+                ring.take().unwrap().with(|frame| number_of(frame));
+            }
+        }
+        let counts: Vec<_> = rings.iter().map(|ring| (ring.stats().frames, ring.kernel_stats().unwrap())).collect();
+        let lost = |kernel: &KernelStats| kernel.rx_ring_full + kernel.rx_dropped;
+        assert_eq!(counts.iter().map(|(frames, kernel)| frames + lost(kernel)).sum::<u64>(), sent, "{counts:?}");
+        assert!(counts[..4].iter().all(|(_, kernel)| kernel.rx_ring_full > 0), "their rings are full: {counts:?}");
+        // An eighth each, about, and nothing lost of it.
+        assert!(counts[4..].iter().all(|(frames, kernel)| *frames > sent / 16 && lost(kernel) == 0), "{counts:?}");
     });
     sender.finish();
 }
