@@ -1,20 +1,22 @@
 //! Lines from the workers to one thread that writes them: a worker never waits for a slow output.
 //!
 //! ```text
-//! worker: JsonLines -> Feed --blocks of whole lines--> [bounded, lock-free] --> thread -> files
+//! worker: JsonLines -> Feed --blocks of whole lines--> [bounded in octets, lock-free] --> thread -> Target
 //!                        '-- full: dropped, counted
 //! ```
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::SegQueue;
 use plaintap_keystore::ingest::Alive;
+
+use super::target::{Broken, Target};
 
 /// The writing end of a worker, for one of the two kinds of line.
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Scribe {
     shared: Arc<Shared>,
-    thread: JoinHandle<io::Result<()>>,
+    thread: JoinHandle<Result<(), Broken>>,
     /// Closed by the thread when it ends.
     ended: Receiver<()>,
     alive: Alive,
@@ -47,15 +49,25 @@ pub(super) struct Scribe {
 pub(super) struct Lines {
     /// Given to the system.
     pub(super) written: u64,
-    /// That there was no room for, or that an output which takes nothing did not take by the end.
+    /// That there was no room for, here or on the disk, or that an output which takes nothing did not take by the end.
     pub(super) dropped: u64,
 }
 
-/// An output.
-pub(super) type Target = Box<dyn Write + Send>;
+/// How writing ended, where that was not well.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    #[error("cannot write the output: it takes no more")]
+    TakesNoMore,
+    #[error("cannot write the output: the thread has panicked")]
+    Panicked,
+}
 
 struct Shared {
-    blocks: ArrayQueue<(Kind, Vec<u8>)>,
+    blocks: SegQueue<(Kind, Vec<u8>)>,
+    /// What `blocks` and the block that is being written take, by [`cost`]: at most [`ROOM`], or one block.
+    waiting: AtomicUsize,
     /// By kind.
     written: [AtomicU64; 2],
     dropped: [AtomicU64; 2],
@@ -72,7 +84,8 @@ impl Scribe {
     /// Starts the thread `output`.
     pub(super) fn start(transactions: Target, sessions: Target) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            blocks: ArrayQueue::new(BLOCKS),
+            blocks: SegQueue::new(),
+            waiting: AtomicUsize::new(0),
             written: Default::default(),
             dropped: Default::default(),
             in_hand: AtomicU64::new(0),
@@ -84,7 +97,7 @@ impl Scribe {
         let (life, alive) = Alive::pair();
         let write = move || {
             let _ending = (ending, life);
-            source.write(transactions, sessions)
+            source.write([transactions, sessions])
         };
         let thread = thread::Builder::new().name("output".into()).spawn(write)?;
         Ok(Self { shared, thread, ended, alive })
@@ -125,7 +138,7 @@ impl Scribe {
 
     /// Writes what is left, for as long as `grace` at most; what was counted, and the first error. An output that takes nothing is
     /// left to itself then.
-    pub(super) fn finish(self, grace: Duration) -> (Lines, io::Result<()>) {
+    pub(super) fn finish(self, grace: Duration) -> (Lines, Result<(), Ended>) {
         // Release: pairs with Acquire in Shared::write.
         self.shared.done.store(true, Ordering::Release);
         if self.ended.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
@@ -134,10 +147,10 @@ impl Scribe {
             while let Some((_, block)) = self.shared.blocks.pop() {
                 lines.dropped += count_lines(&block);
             }
-            return (lines, Err(io::Error::new(io::ErrorKind::TimedOut, "it takes no more")));
+            return (lines, Err(Ended::TakesNoMore));
         }
         let Self { shared, thread, .. } = self;
-        let written = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread has panicked")));
+        let written = thread.join().map_or(Err(Ended::Panicked), |written| written.map_err(Ended::Broken));
         let mut lines = shared.lines();
         lines.dropped += shared.in_hand.load(Ordering::Relaxed);
         // Where writing has failed.
@@ -159,17 +172,14 @@ impl Shared {
         Lines { written: read(&self.written), dropped: read(&self.dropped) }
     }
 
-    fn write(&self, mut transactions: Target, mut sessions: Target) -> io::Result<()> {
+    fn write(&self, mut targets: [Target; 2]) -> Result<(), Broken> {
         loop {
             // Acquire: pairs with Release in Scribe::finish. What was pushed before is seen by the pops after.
             let done = self.done.load(Ordering::Acquire);
             // Acquire: pairs with Release in Scribe::redirect.
             if self.has_fresh.swap(false, Ordering::Acquire) {
                 for (kind, target) in self.fresh.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-                    match kind {
-                        Kind::Transactions => transactions = target,
-                        Kind::Sessions => sessions = target,
-                    }
+                    targets[kind as usize] = target;
                 }
             }
             let mut any = false;
@@ -177,22 +187,19 @@ impl Shared {
                 any = true;
                 let lines = count_lines(&block);
                 self.in_hand.store(lines, Ordering::Relaxed);
-                match kind {
-                    Kind::Transactions => transactions.write_all(&block)?,
-                    Kind::Sessions => sessions.write_all(&block)?,
-                }
+                let len = targets[kind as usize].write(&block)?;
+                let written = count_lines(block.get(..len).unwrap_or_default());
                 self.in_hand.store(0, Ordering::Relaxed);
-                self.written[kind as usize].fetch_add(lines, Ordering::Relaxed);
+                self.written[kind as usize].fetch_add(written, Ordering::Relaxed);
+                self.dropped[kind as usize].fetch_add(lines - written, Ordering::Relaxed);
+                self.waiting.fetch_sub(cost(&block), Ordering::Relaxed);
                 if self.has_fresh.load(Ordering::Relaxed) {
                     break;
                 }
             }
-            if any {
-                transactions.flush()?;
-                sessions.flush()?;
-            } else if done {
+            if !any && done {
                 return Ok(());
-            } else {
+            } else if !any {
                 thread::park_timeout(PAUSE);
             }
         }
@@ -207,8 +214,15 @@ impl fmt::Debug for Shared {
 
 impl Write for Feed {
     fn write(&mut self, block: &[u8]) -> io::Result<usize> {
-        if self.shared.blocks.push((self.kind, block.to_vec())).is_err() {
-            self.shared.dropped[self.kind as usize].fetch_add(count_lines(block), Ordering::Relaxed);
+        let shared = &*self.shared;
+        // Relaxed: a number that bounds memory, and orders nothing.
+        let before = shared.waiting.fetch_add(cost(block), Ordering::Relaxed);
+        // A block of more than that, of one line with large bodies, may wait alone.
+        if before > 0 && before + cost(block) > ROOM {
+            shared.waiting.fetch_sub(cost(block), Ordering::Relaxed);
+            shared.dropped[self.kind as usize].fetch_add(count_lines(block), Ordering::Relaxed);
+        } else {
+            shared.blocks.push((self.kind, block.to_vec()));
         }
         Ok(block.len())
     }
@@ -222,8 +236,14 @@ fn count_lines(block: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', block).count() as u64
 }
 
-/// Blocks that may wait, of some 64 KiB at most: 64 MiB, seconds of output of a busy machine.
-const BLOCKS: usize = 1_024;
+/// Octets of memory that a block takes while it waits: its own, its place in the queue and the allocator's share.
+fn cost(block: &[u8]) -> usize {
+    block.len() + 64
+}
+
+/// Octets that may wait: some 90,000 lines without bodies, so that a reader may pause for half a minute at 3,000 transactions a
+/// second; little beside what a worker may hold of its flows.
+const ROOM: usize = 64 << 20;
 /// How long a line may wait for the thread to look.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -264,37 +284,74 @@ mod tests {
     #[test]
     fn a_stalled_output_stalls_no_worker_and_every_line_is_written_or_counted() {
         let output = Stalled::default();
-        let scribe = Scribe::start(Box::new(output.clone()), Box::new(io::sink())).unwrap();
+        let scribe = Scribe::start(Target::of(output.clone()), Target::nowhere()).unwrap();
         let mut feed = scribe.feed(Kind::Transactions);
-        let lines = 3 * BLOCKS as u64;
-        for _ in 0..lines {
-            feed.write_all(b"line\n").unwrap();
+        // Lines as they come, one by one: 12,000 of them are a few megabytes.
+        let small = 12_000_u64;
+        for _ in 0..small {
+            feed.write_all(b"{\"a line\":1}\n").unwrap();
         }
+        assert_eq!(scribe.lines(), Lines::default(), "there is room for all of them");
+        // And large ones.
+        let mut large = vec![b'a'; 1 << 20];
+        large.push(b'\n');
+        for _ in 0..80 {
+            feed.write_all(&large).unwrap();
+        }
+        let waiting = scribe.shared.waiting.load(Ordering::Relaxed);
+        assert!(waiting <= ROOM && waiting > ROOM - (2 << 20), "{waiting}");
         output.let_go();
         let (counted, ended) = scribe.finish(MINUTE);
         ended.unwrap();
-        assert!(counted.dropped >= lines - BLOCKS as u64 - 1);
-        assert_eq!((output.lines(), counted.written + counted.dropped), (counted.written, lines));
+        assert!((17..=18).contains(&counted.dropped), "80 MiB into what is left of 64: {counted:?}");
+        assert_eq!((output.lines(), counted.written + counted.dropped), (counted.written, small + 80));
+    }
+
+    #[test]
+    fn a_line_that_is_larger_than_the_room_may_wait_alone() {
+        let output = Stalled::default();
+        let scribe = Scribe::start(Target::of(output.clone()), Target::nowhere()).unwrap();
+        let mut large = vec![b'a'; ROOM];
+        large.push(b'\n');
+        scribe.feed(Kind::Transactions).write_all(&large).unwrap();
+        scribe.feed(Kind::Sessions).write_all(b"session\n").unwrap();
+        output.let_go();
+        assert_eq!(scribe.finish(MINUTE).0, Lines { written: 1, dropped: 1 });
+    }
+
+    #[test]
+    fn a_full_disk_under_one_output_ends_neither_the_thread_nor_the_other() {
+        let sessions = Stalled::default();
+        sessions.let_go();
+        let full = Target::open(Some("/dev/full".as_ref()), None).unwrap();
+        let scribe = Scribe::start(full, Target::of(sessions.clone())).unwrap();
+        for _ in 0..3 {
+            scribe.feed(Kind::Transactions).write_all(b"a\nb\n").unwrap();
+            scribe.feed(Kind::Sessions).write_all(b"session\n").unwrap();
+        }
+        let (counted, ended) = scribe.finish(MINUTE);
+        ended.unwrap();
+        assert_eq!((counted, sessions.lines()), (Lines { written: 3, dropped: 6 }, 3));
     }
 
     #[test]
     fn an_output_that_stays_stalled_does_not_keep_the_process() {
         let output = Stalled::default();
-        let scribe = Scribe::start(Box::new(output.clone()), Box::new(io::sink())).unwrap();
+        let scribe = Scribe::start(Target::of(output.clone()), Target::nowhere()).unwrap();
         let mut feed = scribe.feed(Kind::Transactions);
         for _ in 0..7 {
             feed.write_all(b"a\nb\n").unwrap();
         }
         let (counted, ended) = scribe.finish(Duration::from_millis(50));
-        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(matches!(ended, Err(Ended::TakesNoMore)));
         assert_eq!(counted, Lines { written: 0, dropped: 14 });
         output.let_go();
     }
 
     #[test]
     fn an_output_that_fails_is_told() {
-        struct Broken;
-        impl Write for Broken {
+        struct Gone;
+        impl Write for Gone {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
                 Err(io::ErrorKind::BrokenPipe.into())
             }
@@ -303,10 +360,10 @@ mod tests {
                 Ok(())
             }
         }
-        let scribe = Scribe::start(Box::new(Broken), Box::new(io::sink())).unwrap();
+        let scribe = Scribe::start(Target::of(Gone), Target::nowhere()).unwrap();
         scribe.feed(Kind::Transactions).write_all(b"line\n").unwrap();
         let (counted, ended) = scribe.finish(MINUTE);
-        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(matches!(ended, Err(Ended::Broken(_))));
         assert_eq!(counted, Lines { written: 0, dropped: 1 });
     }
 
@@ -316,13 +373,13 @@ mod tests {
         for output in [&old, &new, &sessions] {
             output.let_go();
         }
-        let scribe = Scribe::start(Box::new(old.clone()), Box::new(sessions.clone())).unwrap();
+        let scribe = Scribe::start(Target::of(old.clone()), Target::of(sessions.clone())).unwrap();
         let mut feed = scribe.feed(Kind::Transactions);
         feed.write_all(b"before\n").unwrap();
         while scribe.lines().written < 1 {
             thread::yield_now();
         }
-        scribe.redirect(Kind::Transactions, Box::new(new.clone()));
+        scribe.redirect(Kind::Transactions, Target::of(new.clone()));
         while scribe.shared.has_fresh.load(Ordering::Acquire) {
             thread::yield_now();
         }

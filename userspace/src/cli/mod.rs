@@ -22,6 +22,8 @@ pub(crate) mod run;
 #[cfg(feature = "live")]
 mod settings;
 mod summary;
+#[cfg(feature = "live")]
+mod target;
 
 /// Passive TLS decryption: mirrored frames and session keys in, HTTP transactions out.
 #[derive(Debug, Parser)]

@@ -1,10 +1,10 @@
 //! `plaintap run`: interfaces and keys to transactions, live.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -19,19 +19,20 @@ use plaintap::stats::Stats;
 use plaintap_keystore::ingest::{Clock, Follower, Intake, Upkeep};
 use plaintap_keystore::keylog::Report;
 use plaintap_keystore::{KeySource, Store};
+use rustix::fs::{Access, OFlags, access};
 use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
 use tracing::{error, info, warn};
 
 use super::Failure;
-use super::feed::{Feed, Kind, Lines, Scribe};
+use super::feed::{Ended, Feed, Kind, Lines, Scribe};
 use super::minutes::Minutes;
 use super::observe::{self, Listen, seconds};
-use super::output::Output;
 use super::privileges::{Account, renounce, works_without};
 use super::settings::{Settings, network};
 use super::summary::{Input, Summary};
+use super::target::Target;
 
 /// What `plaintap run` takes.
 #[derive(Args, Debug)]
@@ -114,12 +115,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     #[expect(clippy::disallowed_methods, reason = "for the summary")]
     let (started, born) = (Instant::now(), Moment::now());
     let mut settings = Settings::load(arguments)?;
-    let outputs = (Output::append(settings.transactions.as_deref())?, sessions(&settings)?);
+    let account = settings.user.as_deref().map(account).transpose()?;
+    let [transactions, sessions] = open(&settings, account.as_ref())?;
     warn_of_rings(&settings.runtime);
     let setup = Setup::open(settings.runtime.clone()).map_err(|error| usage(&error))?;
     let listener = settings.metrics.listen().map(Listener::bind).transpose().map_err(|error| usage(&error))?;
     let metrics = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-    drop_privileges(&settings, &setup, [&outputs.0, &outputs.1])?;
+    drop_privileges(&settings, &setup, account.as_ref())?;
 
     // Threads from here on: they have what privileges are left.
     let (store, clock) = (Store::new(settings.store()), Clock::start());
@@ -128,7 +130,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Follower::start(&store, clock, &settings.keys.files, KeySource::File).map_err(|error| usage(&error))?;
     let intake = settings.intake().map(|config| Intake::start(store.clone(), clock, config));
     let intake = intake.transpose().map_err(|error| usage(&error))?;
-    let scribe = Scribe::start(Box::new(outputs.0), Box::new(outputs.1)).map_err(no_thread)?;
+    let scribe = Scribe::start(transactions, sessions).map_err(no_thread)?;
     let sink = || JsonLines::with_sessions(scribe.feed(Kind::Transactions), scribe.feed(Kind::Sessions));
     // A feed takes all that it is given; what fails is the thread behind it.
     let flush = |sink: &mut JsonLines<Feed, Feed>| drop(sink.flush());
@@ -175,9 +177,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::Running(format!("{panicked} workers have panicked: please report")));
     }
     match written {
-        // Whoever read the output has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Failure::Running(format!("cannot write the output: {error}"))),
+        Err(Ended::Broken(broken)) if broken.has_seen_enough() => Ok(()),
+        Err(ended) => Err(Failure::Running(ended.to_string())),
         Ok(()) => Ok(()),
     }
 }
@@ -204,29 +205,15 @@ fn log(quiet: bool) {
 }
 
 /// Gives up all that is not needed from here on.
-fn drop_privileges(settings: &Settings, setup: &Setup, outputs: [&Output; 2]) -> Result<(), Failure> {
+fn drop_privileges(settings: &Settings, setup: &Setup, account: Option<&Account>) -> Result<(), Failure> {
     let failed = |error| Failure::Running(format!("cannot give up privileges: {error}"));
-    let account = settings.user.as_deref().map(|name| match Account::find(name) {
-        Ok(Some(account)) => Ok(account),
-        Ok(None) => Err(Failure::Usage(format!("no user '{name}'"))),
-        Err(error) => Err(failed(error)),
-    });
-    let account = account.transpose()?;
-    if let Some(account) = &account {
-        let (uid, gid) = (account.uid.as_raw(), account.gid.as_raw());
-        outputs.iter().try_for_each(|output| output.give_to(uid, gid)).map_err(failed)?;
-        if let Some(state) = settings.key_state() {
-            // The intake makes what is in it, once it is the account's.
-            match DirBuilder::new()
-                .mode(0o700)
-                .create(state)
-                .and_then(|()| std::os::unix::fs::chown(state, Some(uid), Some(gid)))
-            {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(Failure::Usage(format!("cannot make {}: {error}", state.display())));
-                }
-                _ => {}
+    if let (Some(account), Some(state)) = (account, settings.key_state()) {
+        // The intake makes what is in it, once it is the account's.
+        match make_directory(state, account) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Failure::Usage(format!("cannot make {}: {error}", state.display())));
             }
+            _ => {}
         }
     }
     let mut keep = CapabilitySet::empty();
@@ -237,9 +224,14 @@ fn drop_privileges(settings: &Settings, setup: &Setup, outputs: [&Output; 2]) ->
     if settings.has_low_port() {
         keep |= CapabilitySet::NET_BIND_SERVICE;
     }
-    let kept = renounce(account.as_ref(), keep).map_err(failed)?;
+    let kept = renounce(account, keep).map_err(failed)?;
     let user = settings.user.as_deref().map(|name| format!("user {name}, ")).unwrap_or_default();
     info!("set up; from here on: {user}capabilities {kept}");
+    for path in [&settings.transactions, &settings.sessions].into_iter().flatten() {
+        if account.is_some() && access(path, Access::WRITE_OK).is_err() {
+            warn!("{}: the account may not write to it, and cannot open it again on SIGHUP", path.display());
+        }
+    }
     Ok(())
 }
 
@@ -256,8 +248,30 @@ fn warn_of_rings(runtime: &RuntimeConfig) {
     }
 }
 
-fn sessions(settings: &Settings) -> Result<Output, Failure> {
-    settings.sessions.as_deref().map_or(Ok(Output::Nowhere), |path| Output::append(Some(path)))
+fn account(name: &str) -> Result<Account, Failure> {
+    match Account::find(name) {
+        Ok(Some(account)) => Ok(account),
+        Ok(None) => Err(Failure::Usage(format!("no user '{name}'"))),
+        Err(error) => Err(Failure::Running(format!("cannot look for user '{name}': {error}"))),
+    }
+}
+
+/// Makes a directory for an account, which may put something else in its place meanwhile.
+fn make_directory(path: &Path, account: &Account) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let made = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    if made.metadata()?.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other("somebody else's directory has come in its place"));
+    }
+    fchown(made, Some(account.uid.as_raw()), Some(account.gid.as_raw()))
+}
+
+/// The outputs: for transactions, and for sessions.
+fn open(settings: &Settings, owner: Option<&Account>) -> Result<[Target; 2], Failure> {
+    let transactions = Target::open(settings.transactions.as_deref(), owner)?;
+    let sessions = settings.sessions.as_deref();
+    Ok([transactions, sessions.map_or(Ok(Target::nowhere()), |path| Target::open(Some(path), owner))?])
 }
 
 /// Does what `settings` say now, as far as it can be done in a run: filters, who may send keys, the intake's certificate, the host's
@@ -271,15 +285,14 @@ fn change(
 ) -> Result<Settings, Failure> {
     let new = Settings::load(arguments)?;
     // What may fail comes before what cannot.
-    let transactions = Output::append(new.transactions.as_deref())?;
-    let of_sessions = sessions(&new)?;
+    let [transactions, sessions] = open(&new, None)?;
     intake.map_or(Ok(None), Intake::reload).map_err(|error| usage(&error))?;
     runtime.set_filters(&new.runtime.filters).map_err(|error| usage(&error))?;
     if let Some(intake) = intake {
         intake.set_allow(new.allow.clone());
     }
-    scribe.redirect(Kind::Transactions, Box::new(transactions));
-    scribe.redirect(Kind::Sessions, Box::new(of_sessions));
+    scribe.redirect(Kind::Transactions, transactions);
+    scribe.redirect(Kind::Sessions, sessions);
     for name in old.fixed_changes(&new) {
         warn!("{name} changed: takes effect with a restart");
     }

@@ -305,8 +305,7 @@ impl Page<'_> {
     }
 
     fn output(&mut self, output: &OutputStats) {
-        let help =
-            "Lines of output by kind and by what became of them: dropped are those that the output was too slow for.";
+        let help = "Lines of output by kind and by what became of them: dropped are those that the output was too slow for or had no room for.";
         let lines = output.iter().filter_map(|(name, count)| {
             let (kind, outcome) = name.split_once('_')?;
             Some((vec![("kind", kind.to_owned()), ("outcome", outcome.to_owned())], count))

@@ -48,11 +48,11 @@ crate::counters! {
     pub struct OutputStats {
         /// Transactions written.
         transactions_written,
-        /// Transactions dropped, as the output was too slow for them.
+        /// Transactions dropped, as the output was too slow or had no room for them.
         transactions_dropped,
         /// Sessions written, be it to nowhere.
         sessions_written,
-        /// Sessions dropped, as the output was too slow for them.
+        /// Sessions dropped, as the output was too slow or had no room for them.
         sessions_dropped,
     }
 }

@@ -110,6 +110,48 @@ fn an_output_that_takes_nothing_stalls_neither_the_capture_nor_the_end() {
     assert_eq!(status.code(), Some(1), "{summary}");
 }
 
+#[test]
+fn a_fifo_that_nobody_reads_is_refused_and_one_whose_reader_dies_ends_the_run_with_an_error() {
+    let Some(lab) = Lab::new("fifo", 1) else { return };
+    let out = lab.path("out.fifo");
+    run(&format!("mkfifo {}", out.display()));
+    let said = lab.refusal(&["--out", out.to_str().unwrap()]);
+    assert!(said.contains("nobody reads it"), "{said}");
+    let reader = fs::File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&out).unwrap();
+    let mut running = lab.start_as(&["--interface", "m0", "--workers", "1", "--out", out.to_str().unwrap()]);
+    running.says("capturing on m0");
+    drop(reader);
+    running.signal(Signal::HUP);
+    let said = running.says("not reloaded");
+    assert!(said.contains("nobody reads it"), "{said}");
+    // It goes on, until there is a line that nobody takes.
+    let mut connection = Exchange::default();
+    lab.send(&[connection.open(), connection.exchange(0)].concat());
+    let mut said = String::new();
+    running.lines.read_to_string(&mut said).unwrap();
+    assert_eq!(running.child.wait().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains(&format!("cannot write to {}: ", out.display())), "{said}");
+}
+
+#[test]
+fn a_full_disk_costs_lines_that_are_counted_and_the_capture_goes_on() {
+    let Some(lab) = Lab::new("full", 1) else { return };
+    let mut running = lab.start_as(&["--interface", "m0", "--workers", "1", "--out", "/dev/full"]);
+    running.says("capturing on m0");
+    let mut connection = Exchange::default();
+    lab.send(&[connection.open(), connection.exchange(0)].concat());
+    let said = running.says("cannot write to /dev/full: ");
+    assert!(said.contains("ERROR"), "{said}");
+    // The connection is still followed.
+    for number in 1..10 {
+        lab.send(&connection.exchange(number));
+    }
+    let summary = running.stop();
+    assert_eq!(number_after(&summary, "HTTP      "), 10, "{summary}");
+    assert_eq!(number_after(&summary, "output.lines_dropped "), 10, "{summary}");
+    assert!(!summary.contains("cannot write"), "once a minute: {summary}");
+}
+
 /// A connection from port 1024 to 80, as frames.
 #[derive(Default)]
 struct Exchange {

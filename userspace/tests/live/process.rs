@@ -1,7 +1,7 @@
 //! The process itself: what it may do, what it learns anew, how it ends.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use rustix::process::Signal;
 
@@ -96,10 +96,48 @@ fn no_thread_keeps_privileges() {
     lab.send(&frames(&capture).into_iter().map(|(_, frame)| (0, frame)).collect::<Vec<_>>());
     let output = fs::metadata(lab.path("out.jsonl")).unwrap();
     assert_eq!((output.uid() == 0, output.mode() & 0o777), (false, 0o640));
-    fs::set_permissions(&lab.directory, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(&lab.directory, PermissionsExt::from_mode(0o755)).unwrap();
     running.signal(Signal::HUP);
     running.says("reloaded");
     let summary = running.stop();
     assert_eq!(lab.transactions(), read(&capture, &keys), "{summary}");
     assert!(summary.contains("m0") && summary.contains("steered"), "{summary}");
+}
+
+#[test]
+fn an_account_is_given_no_file_that_was_there_before() {
+    let Some(lab) = Lab::new("links", 1) else { return };
+    run(&format!("ip -n {} link set lo up", lab.tap));
+    let theirs = lab.path("theirs");
+    fs::create_dir(&theirs).unwrap();
+    for directory in [&lab.directory, &theirs] {
+        fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    chown(&theirs, Some(65_534), Some(65_534)).unwrap();
+    let secret = theirs.join("secret");
+    fs::write(&secret, "mine\n").unwrap();
+    fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+    let [link, dangling, name] = ["link", "dangling", "name"].map(|name| theirs.join(name));
+    symlink(&secret, &link).unwrap();
+    symlink(lab.path("made"), &dangling).unwrap();
+    for (out, reason) in [(&link, "a symbolic link"), (&dangling, "a symbolic link"), (&name, "several names")] {
+        if out == &name {
+            fs::hard_link(&secret, &name).unwrap();
+        }
+        for option in ["--out", "--sessions"] {
+            let said = lab.refusal(&["--user", "nobody", option, out.to_str().unwrap()]);
+            assert!(said.contains(reason), "{said}");
+        }
+    }
+    assert!(!lab.path("made").exists());
+    fs::remove_file(&name).unwrap();
+    // A file of root's own is written to, and stays root's, which is said; a new one is the account's.
+    let new = theirs.join("new");
+    let outputs = ["--out", secret.to_str().unwrap(), "--sessions", new.to_str().unwrap()];
+    let mut running = lab.start_as(&[&["--interface", "m0", "--user", "nobody"], &outputs[..]].concat());
+    let said = running.says("capturing on m0");
+    assert!(said.contains("secret: the account may not write to it") && !said.contains("new: "), "{said}");
+    running.stop();
+    let [secret, new] = [&secret, &new].map(|path| fs::metadata(path).unwrap());
+    assert_eq!((secret.uid(), secret.mode() & 0o777, new.uid()), (0, 0o600, 65_534));
 }
