@@ -155,6 +155,12 @@ impl Setup {
         Ok(Self { config, interfaces, rings })
     }
 
+    /// Sockets that [`open`](Self::open) opens: one of each worker on each receive queue.
+    pub fn sockets(config: &RuntimeConfig) -> Result<u64, RuntimeError> {
+        let queues = config.interfaces.iter().map(|name| Ok(u64::from(interface::look_at(name)?.0)));
+        Ok(queues.sum::<Result<u64, RuntimeError>>()? * u64::from(config.workers.max(1)))
+    }
+
     /// The interfaces.
     pub fn interfaces(&self) -> &[Interface] {
         &self.interfaces

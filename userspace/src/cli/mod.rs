@@ -13,6 +13,8 @@ mod feed;
 mod minutes;
 #[cfg(feature = "live")]
 mod observe;
+#[cfg(feature = "live")]
+mod open_files;
 mod output;
 #[cfg(feature = "live")]
 mod privileges;

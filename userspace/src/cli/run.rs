@@ -29,6 +29,7 @@ use super::Failure;
 use super::feed::{Ended, Feed, Kind, Lines, Scribe};
 use super::minutes::Minutes;
 use super::observe::{self, Listen, seconds};
+use super::open_files::OpenFiles;
 use super::privileges::{Account, renounce, works_without};
 use super::settings::{Settings, network};
 use super::summary::{Input, Summary};
@@ -118,6 +119,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let account = settings.user.as_deref().map(account).transpose()?;
     let [transactions, sessions] = open(&settings, account.as_ref())?;
     warn_of_rings(&settings.runtime);
+    let connections = settings.intake().map_or(0, |config| config.limits.max_connections as u64);
+    let sockets = Setup::sockets(&settings.runtime).map_err(|error| usage(&error))?;
+    OpenFiles { sockets, connections }.allow()?;
     let setup = Setup::open(settings.runtime.clone()).map_err(|error| usage(&error))?;
     let listener = settings.metrics.listen().map(Listener::bind).transpose().map_err(|error| usage(&error))?;
     let metrics = listener.as_ref().and_then(|listener| listener.local_addr().ok());

@@ -147,7 +147,7 @@ impl fmt::Display for Interface {
 }
 
 /// Receive queues of an interface, and its MTU.
-fn look_at(name: &str) -> Result<(u32, u32), RuntimeError> {
+pub(super) fn look_at(name: &str) -> Result<(u32, u32), RuntimeError> {
     let missing = |error| RuntimeError::NoInterface(name.into(), error);
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
         return Err(missing(io::ErrorKind::NotFound.into()));

@@ -1,12 +1,14 @@
 //! The process itself: what it may do, what it learns anew, how it ends.
 
 use std::fs;
+use std::io::BufReader;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
 use crate::corpus::{case, frames, normalized, read};
-use crate::lab::{Lab, kernel, run};
+use crate::lab::{Lab, PLAINTAP, Run, kernel, run};
 
 #[test]
 fn a_configuration_is_read_again_on_sighup() {
@@ -140,4 +142,38 @@ fn an_account_is_given_no_file_that_was_there_before() {
     running.stop();
     let [secret, new] = [&secret, &new].map(|path| fs::metadata(path).unwrap());
     assert_eq!((secret.uid(), secret.mode() & 0o777, new.uid()), (0, 0o600, 65_534));
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_or_named() {
+    let Some(lab) = Lab::new("files", 4) else { return };
+    let config = lab.path("plaintap.toml");
+    // 4 queues by 30 workers.
+    fs::write(&config, "interfaces = ['m0']\nworkers = 30\n[rings]\nframes = 1024\nfill = 512\n").unwrap();
+    let start = |limit: &str, privileges: &str| {
+        let limited = format!("ulimit {limit}; exec {privileges} {PLAINTAP} run --config {}", config.display());
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &lab.tap, "sh", "-c", &limited]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        Run { child, lines }
+    };
+    let mut running = start("-S -n 64", "");
+    let said = running.says("capturing on m0");
+    assert!(!said.contains("open files"), "{said}");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", running.child.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("1144"), "120 sockets and 1,024: {files}");
+    running.stop();
+
+    // Without CAP_SYS_RESOURCE the hard limit stays.
+    let unprivileged = "setpriv --bounding-set=-sys_resource";
+    let mut running = start("-n 64", unprivileged);
+    let said = running.says("ulimit -n 1144");
+    assert!(said.contains("the limit of open files is 64: 120 sockets") && said.lines().count() == 1, "{said}");
+    assert_eq!(running.child.wait().unwrap().code(), Some(2));
+    let mut running = start("-n 400", unprivileged);
+    let said = running.says("capturing on m0");
+    assert!(said.contains("WARN the limit of open files is 400: 120 sockets"), "{said}");
+    running.stop();
 }

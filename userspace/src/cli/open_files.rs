@@ -1,0 +1,64 @@
+//! The limit of open files: each worker has a socket on each receive queue, each sender of keys one, and 1,024 is what a shell gives.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::warn;
+
+use super::Failure;
+
+/// What a run opens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenFiles {
+    /// AF_XDP sockets: one of each worker on each receive queue.
+    pub(super) sockets: u64,
+    /// Connections of senders of keys, at most.
+    pub(super) connections: u64,
+}
+
+impl OpenFiles {
+    /// Raises the limit so far that it is enough, the hard one too where that may be. Warns where it is not; fails where it is not
+    /// even enough for the sockets.
+    pub(super) fn allow(self) -> Result<(), Failure> {
+        let wanted = self.wanted();
+        let limit = raise(wanted);
+        if limit < self.sockets + FEW {
+            return Err(Failure::Usage(self.complaint(limit)));
+        }
+        if limit < wanted {
+            warn!("{}", self.complaint(limit));
+        }
+        Ok(())
+    }
+
+    fn wanted(self) -> u64 {
+        self.sockets.saturating_add(self.connections).saturating_add(OTHERS)
+    }
+
+    fn complaint(self, limit: u64) -> String {
+        let Self { sockets, connections, .. } = self;
+        let wanted = self.wanted();
+        format!(
+            "the limit of open files is {limit}: {sockets} sockets (queues by workers), {connections} senders of keys and \
+             {OTHERS} for all else want {wanted} (ulimit -n {wanted}, or LimitNOFILE={wanted} of the service, or fewer workers)"
+        )
+    }
+}
+
+/// The soft limit of open files, after it has been made `wanted` or came as near as it may.
+fn raise(wanted: u64) -> u64 {
+    let before = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
+    if !enough(before.current) {
+        let maximum = if enough(before.maximum) { before.maximum } else { Some(wanted) };
+        // Without CAP_SYS_RESOURCE the hard limit stays (setrlimit(2)).
+        if setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_err() {
+            let _ = setrlimit(Resource::Nofile, Rlimit { current: before.maximum, maximum: before.maximum });
+        }
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// What else is open: programs and maps of the interfaces, files, pipes, those who ask for metrics, what libraries hold for a moment.
+const OTHERS: u64 = 1_024;
+
+/// So many of them there always are.
+const FEW: u64 = 64;
