@@ -80,6 +80,8 @@ pub struct Runtime<S> {
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<WorkerReport<S>>>,
     interfaces: Vec<Interface>,
+    /// Those in effect.
+    filters: Filters,
     watch: Watch,
 }
 
@@ -176,7 +178,8 @@ impl Setup {
         let Self { config, interfaces, rings } = self;
         let slots: Vec<Arc<Slot>> = rings.iter().map(|_| Arc::default()).collect();
         let watch = Watch::new(&interfaces, slots.clone());
-        let mut runtime = Runtime { stop: Arc::default(), workers: Vec::new(), interfaces, watch };
+        let mut runtime =
+            Runtime { stop: Arc::default(), workers: Vec::new(), interfaces, filters: config.filters, watch };
         let allowed = allowed_processors();
         for ((number, rings), published) in rings.into_iter().enumerate().zip(slots) {
             let mut pipeline = Pipeline::new(config.pipeline.clone(), store).map_err(RuntimeError::Readers)?;
@@ -214,11 +217,25 @@ impl<S> Runtime<S> {
 
     /// Captures only what `filters` let through, and learns the host's addresses anew. Flows go on; those that are not captured any
     /// more end by their idle time-out.
+    ///
+    /// Errors: the old filters are in effect, on all interfaces.
     pub fn set_filters(&mut self, filters: &Filters) -> Result<(), RuntimeError> {
-        for interface in &mut self.interfaces {
+        let locals = interface::local_addresses()?;
+        let changed = self.interfaces.iter_mut().try_for_each(|interface| {
             interface.set_filters(filters)?;
-            interface.steer()?;
+            interface.set_local_addresses(&locals)?;
+            interface.steer()
+        });
+        if let Err(error) = changed {
+            for interface in &mut self.interfaces {
+                // They were taken before; what is wrong now is the kernel's want of memory.
+                if let Err(error) = interface.set_filters(&self.filters).and_then(|()| interface.steer()) {
+                    tracing::error!(interface = interface.name, %error, "the old filters are not all back: restart");
+                }
+            }
+            return Err(error.into());
         }
+        self.filters = filters.clone();
         Ok(())
     }
 

@@ -197,3 +197,32 @@ fn lists_are_changed_while_the_program_runs() {
         assert!(reasons.contains(reason), "{reason} never happened: {reasons:?}");
     }
 }
+
+#[test]
+fn a_full_list_of_networks_gives_way_to_another() {
+    let Some(mut program) = load(false) else { return };
+    let list = |first: u8, count: u16| -> Vec<(IpAddr, u8)> {
+        (0..count).map(|number| (IpAddr::from([first, (number >> 8) as u8, number as u8, 0]), 24)).collect()
+    };
+    let config = Config { workers: 3, ..Config::default() };
+    program.configure(config).unwrap();
+    let mut rng = Rng::new(13);
+    let tuple = std::iter::repeat_with(|| any_tuple(&mut rng)).find(|tuple| tuple.src.addr.is_ipv4()).unwrap();
+    let mut tuple = tuple;
+    tuple.src.addr = IpAddr::from([11, 3, 255, 9]);
+    let frame = nest(&mut rng, &tuple, 1).frame;
+    // Twice the same one: nothing is new, and there may be no room.
+    for (first, seen) in [(10, false), (11, true), (11, true), (10, false)] {
+        program.set_networks(&list(first, 1_024)).unwrap();
+        // One more is refused, and the list stays as it was.
+        assert!(program.set_networks(&list(12, 1_025)).unwrap_err().to_string().contains("1025 networks"));
+        let networks = list(first, 1_024).into_iter();
+        let lists = Lists {
+            networks: networks.map(|(addr, len)| (u128::from_be_bytes(octets(addr)), 96 + u32::from(len))).collect(),
+            ..Lists::default()
+        };
+        let config = Config { flags: flags::FILTER_NETWORKS, ..config };
+        let walk = compare(&mut program, &frame, &config, &lists);
+        assert_eq!(walk.reason == Reason::Tcp, seen, "{walk:?}");
+    }
+}

@@ -26,4 +26,4 @@ pub use config::{FileRole, IntakeConfig, IntakeError, Limits, ServerIdentity};
 pub use file::{FollowError, FollowStats, Follower, FollowerWatch};
 pub use identity::Fingerprint;
 pub use stats::{IntakeStats, Outcome};
-pub use tls::{Intake, IntakeWatch};
+pub use tls::{FreshIdentity, Intake, IntakeWatch};

@@ -32,6 +32,13 @@ pub struct Intake {
     plain_addrs: Vec<SocketAddr>,
 }
 
+/// A certificate with its key, read and found good, that is not in use yet.
+#[derive(Debug)]
+pub struct FreshIdentity {
+    config: Arc<ServerConfig>,
+    fingerprint: Fingerprint,
+}
+
 /// A look at an [`Intake`] from any thread.
 #[derive(Clone)]
 pub struct IntakeWatch {
@@ -106,20 +113,32 @@ impl Intake {
         &self.plain_addrs
     }
 
-    /// Reads the certificate, the key and the client CA again (on SIGHUP). Connections that are open keep what they have;
-    /// sessions of the old certificate cannot be resumed. If privileges were dropped since, the files must be readable without
-    /// them.
+    /// Reads the certificate, the key and the client CA again and puts them to use: [`read_identity`](Self::read_identity) and
+    /// [`set_identity`](Self::set_identity).
     ///
     /// Errors: the old ones stay in use.
     pub fn reload(&self) -> Result<Option<Fingerprint>, IntakeError> {
+        let identity = self.read_identity()?;
+        let fingerprint = identity.as_ref().map(|identity| identity.fingerprint);
+        identity.into_iter().for_each(|identity| self.set_identity(identity));
+        Ok(fingerprint)
+    }
+
+    /// Reads the certificate, the key and the client CA again (on SIGHUP); `None` without a TLS address. Nothing has changed yet.
+    /// If privileges were dropped since the start, the files must be readable without them.
+    pub fn read_identity(&self) -> Result<Option<FreshIdentity>, IntakeError> {
         if self.addrs.is_empty() {
             return Ok(None);
         }
-        let tls = identity::server_config(&self.shared.config)?;
-        let fingerprint = tls.1;
-        *self.shared.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(tls);
+        let (config, fingerprint) = identity::server_config(&self.shared.config)?;
+        Ok(Some(FreshIdentity { config, fingerprint }))
+    }
+
+    /// Puts a certificate to use. Connections that are open keep what they have; sessions of the old certificate cannot be resumed.
+    pub fn set_identity(&self, identity: FreshIdentity) {
+        let FreshIdentity { config, fingerprint } = identity;
+        *self.shared.tls.write().unwrap_or_else(PoisonError::into_inner) = Some((config, fingerprint));
         tracing::info!(%fingerprint, "certificate of the key intake loaded");
-        Ok(Some(fingerprint))
     }
 
     /// Replaces the allow-list. Connections that are open stay.

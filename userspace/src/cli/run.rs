@@ -279,7 +279,9 @@ fn open(settings: &Settings, owner: Option<&Account>) -> Result<[Target; 2], Fai
 }
 
 /// Does what `settings` say now, as far as it can be done in a run: filters, who may send keys, the intake's certificate, the host's
-/// addresses, and the outputs, which may have been renamed since.
+/// addresses, and the outputs, which may have been renamed since. Gives the settings that are in effect then.
+///
+/// Errors: nothing has changed, but that an output may have been made.
 fn change(
     arguments: &Arguments,
     old: &Settings,
@@ -288,11 +290,12 @@ fn change(
     scribe: &Scribe,
 ) -> Result<Settings, Failure> {
     let new = Settings::load(arguments)?;
-    // What may fail comes before what cannot.
+    // What is only read comes first, then what may fail and changes nothing then, then what cannot fail.
+    let identity = intake.map_or(Ok(None), Intake::read_identity).map_err(|error| usage(&error))?;
     let [transactions, sessions] = open(&new, None)?;
-    intake.map_or(Ok(None), Intake::reload).map_err(|error| usage(&error))?;
     runtime.set_filters(&new.runtime.filters).map_err(|error| usage(&error))?;
     if let Some(intake) = intake {
+        identity.into_iter().for_each(|identity| intake.set_identity(identity));
         intake.set_allow(new.allow.clone());
     }
     scribe.redirect(Kind::Transactions, transactions);
@@ -301,7 +304,7 @@ fn change(
         warn!("{name} changed: takes effect with a restart");
     }
     info!("reloaded");
-    Ok(new)
+    Ok(old.renewed(&new))
 }
 
 fn say_what_runs(runtime: &Runtime<JsonLines<Feed, Feed>>, intake: Option<&Intake>) {

@@ -16,6 +16,7 @@ use plaintap::runtime::{Filters, RuntimeConfig};
 use plaintap::source::af_xdp::RingConfig;
 use plaintap_keystore::StoreConfig;
 use plaintap_keystore::ingest::{AllowList, IntakeConfig, Limits, ServerIdentity};
+use plaintap_xdp_common::maps::MAX_NETWORKS;
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
@@ -159,16 +160,32 @@ impl Settings {
         self.keys.listen.iter().chain(&self.keys.listen_plain).any(|addr| addr.port() < 1_024)
     }
 
+    /// These settings, but for what takes effect in a run: that as `new` has it. A new setting takes a restart until it stands here.
+    pub(super) fn renewed(&self, new: &Self) -> Self {
+        Self {
+            runtime: RuntimeConfig { filters: new.runtime.filters.clone(), ..self.runtime.clone() },
+            keys: Keys { allow: new.keys.allow.clone(), ..self.keys.clone() },
+            allow: new.allow.clone(),
+            transactions: new.transactions.clone(),
+            sessions: new.sessions.clone(),
+            ..self.clone()
+        }
+    }
+
     /// What differs in `new` and takes effect with a restart only.
     pub(super) fn fixed_changes(&self, new: &Self) -> Vec<&'static str> {
-        // What may change is made the same, so that a new setting is fixed until somebody says otherwise.
-        let runtime = RuntimeConfig { filters: self.runtime.filters.clone(), ..new.runtime.clone() };
-        let keys = Keys { allow: self.keys.allow.clone(), ..new.keys.clone() };
+        let mut then = self.renewed(new);
+        let (http, asked) = (&mut then.runtime.pipeline.http, &new.runtime.pipeline.http);
+        // Limits to the pipeline, but set elsewhere.
+        let body_limit = std::mem::replace(&mut http.body_limit, asked.body_limit) != asked.body_limit;
+        let redact = std::mem::replace(&mut http.redact, asked.redact) != asked.redact;
         let changes = [
-            ("interfaces, workers, rings or limits", self.runtime != runtime),
-            ("keys", self.keys != keys),
-            ("metrics", self.metrics != new.metrics),
-            ("user", self.user != new.user),
+            ("interfaces, workers, rings or limits", then.runtime != new.runtime),
+            ("output.body_limit", body_limit),
+            ("output.redact", redact),
+            ("keys", then.keys != new.keys),
+            ("metrics", then.metrics != new.metrics),
+            ("user", then.user != new.user),
         ];
         changes.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
@@ -191,6 +208,9 @@ impl Settings {
         };
         if let Some(vlan) = filters.vlans.iter().find(|vlan| !(1..=4_094).contains(*vlan)) {
             return Err(format!("VLAN {vlan}: 1 to 4094"));
+        }
+        if filters.networks.len() > MAX_NETWORKS as usize {
+            return Err(format!("{} networks: at most 1,024", filters.networks.len()));
         }
         keys.listen = either(&arguments.key_listen, keys.listen);
         keys.files = either(&arguments.keys, keys.files);
@@ -399,5 +419,29 @@ mod tests {
             change("user = 'nobody'\n[limits.flow]\nmax_flows = 5"),
             ["interfaces, workers, rings or limits", "user"]
         );
+        assert_eq!(change("[output]\nbody_limit = 5"), ["output.body_limit"]);
+        assert_eq!(change("[output]\nredact = false\n[limits.http]\nmax_fields = 5")[1..], ["output.redact"]);
+    }
+
+    #[test]
+    fn what_takes_a_restart_is_not_in_effect_when_it_has_been_read() {
+        let settings = |file: &str| settings(&["--interface", "a"], file).unwrap();
+        let (old, new) = (settings(""), settings("workers = 7\n[filters]\nports = [1]\n[output]\nredact = false"));
+        let now = old.renewed(&new);
+        assert_eq!(now.runtime.filters, new.runtime.filters);
+        assert!(now.runtime.pipeline.http.redact);
+        let said = ["interfaces, workers, rings or limits", "output.redact"];
+        assert_eq!((old.fixed_changes(&new), now.fixed_changes(&new)), (said.to_vec(), said.to_vec()));
+        assert!(now.fixed_changes(&settings("[filters]\nports = [1]")).is_empty());
+    }
+
+    #[test]
+    fn more_networks_than_the_program_takes_are_refused() {
+        let list = |count: u32| {
+            let networks = (0..count).map(|number| format!("'10.{}.{}.0/24',", number / 256, number % 256));
+            format!("[filters]\nnetworks = [{}]", networks.collect::<String>())
+        };
+        assert!(settings(&[], &list(MAX_NETWORKS)).is_ok());
+        assert_eq!(settings(&[], &list(MAX_NETWORKS + 1)).unwrap_err(), "1025 networks: at most 1,024");
     }
 }

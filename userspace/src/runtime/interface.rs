@@ -64,6 +64,7 @@ impl Interface {
             steering,
         };
         interface.set_filters(&config.filters)?;
+        interface.set_local_addresses(&local_addresses()?)?;
         interface.program.configure(steer::Config { workers: 0, ..interface.steering })?;
         let mut rings: Vec<Vec<Ring>> = (0..workers).map(|_| Vec::new()).collect();
         for queue in 0..queues {
@@ -96,14 +97,18 @@ impl Interface {
     }
 
     /// Steers only what `filters` let through; frames that come meanwhile see the old or the new ones.
-    pub(super) fn set_filters(&mut self, filters: &Filters) -> Result<(), RuntimeError> {
+    pub(super) fn set_filters(&mut self, filters: &Filters) -> Result<(), SteerError> {
         self.program.set_ports(&filters.ports)?;
         self.program.set_vlans(&filters.vlans)?;
         self.program.set_networks(&filters.networks)?;
-        self.program.set_local_addresses(&local_addresses()?)?;
         let drop_others = if filters.drop_others { flags::DROP_OTHERS } else { 0 };
         self.steering.flags = self.steering.flags & !flags::DROP_OTHERS | drop_others;
         Ok(())
+    }
+
+    /// Leaves frames of the host's own to its stack: those from and to these addresses.
+    pub(super) fn set_local_addresses(&mut self, addrs: &[IpAddr]) -> Result<(), SteerError> {
+        self.program.set_local_addresses(addrs)
     }
 
     /// Takes the program off: no frame is steered from here on.
@@ -165,7 +170,7 @@ fn reason(error: &dyn Error) -> String {
 }
 
 /// Every address that this host has now, but for those of its loopback.
-fn local_addresses() -> Result<Vec<IpAddr>, RuntimeError> {
+pub(super) fn local_addresses() -> Result<Vec<IpAddr>, RuntimeError> {
     let addresses = nix::ifaddrs::getifaddrs().map_err(|error| RuntimeError::Addresses(error.into()))?;
     let addresses = addresses.filter_map(|entry| {
         let address = entry.address?;

@@ -6,6 +6,7 @@
 mod clients;
 mod corpus;
 mod doctor;
+mod filters;
 mod interface;
 mod lab;
 mod load;

@@ -42,11 +42,16 @@ fn a_configuration_is_read_again_on_sighup() {
     let said = running.says("reloaded");
     assert!(!said.contains("takes effect with a restart"), "{said}");
     lab.send(&frames);
-    // And what cannot change is said.
-    fs::write(&config, fs::read_to_string(&config).unwrap().replace("workers = 1", "workers = 2")).unwrap();
-    running.signal(Signal::HUP);
-    let said = running.says(" reloaded");
-    assert!(said.contains("workers, rings or limits changed: takes effect with a restart"), "{said}");
+    // And what cannot change is said, whenever it is asked for.
+    let text = fs::read_to_string(&config).unwrap().replace("workers = 1", "workers = 2");
+    fs::write(&config, text.replace("[output]\n", "[output]\nbody_limit = 100\nredact = false\n")).unwrap();
+    for _ in 0..2 {
+        running.signal(Signal::HUP);
+        let said = running.says(" reloaded");
+        for name in ["workers, rings or limits", "output.body_limit", "output.redact"] {
+            assert!(said.contains(&format!("{name} changed: takes effect with a restart")), "{name}: {said}");
+        }
+    }
     let summary = running.stop();
 
     assert_eq!(fs::read_to_string(&rotated).unwrap(), "", "port 1 has no traffic");

@@ -76,8 +76,11 @@ pub enum SteerError {
     #[error("the XDP program has no map '{0}' of the right kind: object and binary are of different versions")]
     Map(&'static str, #[source] Option<Box<MapError>>),
     /// A map did not take an entry.
-    #[error("cannot write the XDP program's list '{0}' (at most 1,024 networks and 1,024 addresses)")]
+    #[error("cannot write the XDP program's list '{0}' (at most 1,024 addresses)")]
     List(&'static str, #[source] Box<MapError>),
+    /// A list of networks is too long.
+    #[error("{0} networks to capture, and the XDP program takes {max} at most", max = maps::MAX_NETWORKS)]
+    Networks(usize),
     /// Another program is attached.
     #[error("{0}")]
     Occupied(Box<Occupant>),
@@ -113,6 +116,8 @@ impl Program {
         let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(maps::SOCKETS, queues.saturating_mul(workers).max(1))
+            // Room for two lists, the old one and the new one.
+            .map_max_entries(maps::NETWORKS, 2 * maps::MAX_NETWORKS)
             .load(OBJECT)
             .map_err(|error| SteerError::Load(Box::new(error)))?;
         let name = if several_buffers { maps::PROGRAM_FRAGS } else { maps::PROGRAM };
@@ -153,16 +158,25 @@ impl Program {
     }
 
     /// Steers only frames from or to one of these networks (address and length of the prefix); all, if there are none.
+    ///
+    /// Errors: there are more than `maps::MAX_NETWORKS`, and nothing has changed; or the map took no more (no memory), and some of
+    /// them may have been added.
     pub fn set_networks(&mut self, networks: &[(IpAddr, u8)]) -> Result<(), SteerError> {
+        if networks.len() > maps::MAX_NETWORKS as usize {
+            return Err(SteerError::Networks(networks.len()));
+        }
         self.filter(flags::FILTER_NETWORKS, networks.is_empty(), |program| {
             let failed = |error| SteerError::List(maps::NETWORKS, Box::new(error));
             let wanted: Vec<Key<[u8; 16]>> = networks.iter().map(|&(addr, len)| network_key(addr, len)).collect();
             let there: Vec<Key<[u8; 16]>> = program.networks.keys().collect::<Result<_, _>>().map_err(failed)?;
             let same = |a: &Key<[u8; 16]>, b: &Key<[u8; 16]>| (a.prefix_len(), a.data()) == (b.prefix_len(), b.data());
-            for key in there.iter().filter(|key| !wanted.iter().any(|other| same(key, other))) {
-                program.networks.remove(key).map_err(failed)?;
-            }
-            wanted.iter().try_for_each(|key| program.networks.insert(key, 1, 0)).map_err(failed)
+            let lacks = |list: &[Key<[u8; 16]>], key: &Key<[u8; 16]>| !list.iter().any(|other| same(key, other));
+            // Added before others are removed: a frame of either list finds its network all the while. Not those that are there:
+            // with some kernels a full trie has no room for them.
+            let mut new = wanted.iter().filter(|key| lacks(&there, key));
+            new.try_for_each(|key| program.networks.insert(key, 1, 0)).map_err(failed)?;
+            let mut old = there.iter().filter(|key| lacks(&wanted, key));
+            old.try_for_each(|key| program.networks.remove(key)).map_err(failed)
         })
     }
 
