@@ -250,4 +250,54 @@ fn the_documentation_names_every_metric_and_no_other() {
     }
 }
 
+fn shipped(file: &str) -> String {
+    std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(file)).unwrap()
+}
+
+#[test]
+fn the_alerts_are_those_of_the_documentation() {
+    let (alerts, text) = (shipped("alerts.yml"), shipped("metrics.md"));
+    let of = |field: &str| -> Vec<String> {
+        alerts.lines().filter_map(|line| line.trim_start().strip_prefix(field)).map(str::to_owned).collect()
+    };
+    let (names, expressions) = (of("- alert: "), of("expr: "));
+    let (severities, summaries) = (of("labels: {severity: "), of("annotations: {summary: "));
+    assert!(names.len() > 10 && summaries.len() == names.len());
+    let rules = names.iter().zip(&severities).zip(&expressions);
+    let rules: Vec<_> = rules
+        .map(|((name, severity), expr)| format!("| `{name}` | {} | `{expr}` | ", severity.trim_end_matches('}')))
+        .collect();
+    assert_eq!((severities.len(), expressions.len()), (names.len(), names.len()));
+    let (_, table) = text.split_once("## What to be woken for\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(rows.len(), rules.len());
+    for (row, rule) in rows.iter().zip(&rules) {
+        assert!(row.starts_with(rule) && row.len() > rule.len() + 10, "{row}\n{rule}");
+    }
+}
+
+#[test]
+fn the_alerts_and_what_they_are_tried_with_are_of_series_that_there_are() {
+    let page = page();
+    for name in shipped("alerts.yml").split(|octet: char| !octet.is_ascii_alphanumeric() && octet != '_') {
+        let known = page.families.contains_key(page.family_of(name));
+        assert!(!name.starts_with("plaintap_") || known, "{name}");
+    }
+    let tests = shipped("alerts.test.yml");
+    let mut tried = BTreeSet::new();
+    for series in tests.lines().filter_map(|line| line.trim_start().strip_prefix("- {series: '")) {
+        let (series, _) = series.split_once('\'').unwrap();
+        let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap();
+        // Those that Prometheus adds.
+        let labels: Vec<_> =
+            labels.split(',').filter(|label| !label.starts_with("instance=") && !label.starts_with("job=")).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let ours = format!("{name}{labels}");
+        assert!(name == "up" || page.samples.contains_key(&ours), "{ours}");
+        tried.insert(name.to_owned());
+    }
+    assert!(tried.len() > 10, "{tried:?}");
+}
+
 const MARK: &str = "<!-- From here on a test keeps the text as the program has it. -->\n\n";
