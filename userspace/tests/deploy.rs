@@ -1,5 +1,5 @@
 //! What stands in `deploy/` for a machine that plaintap runs on: the service's capabilities are those that it takes, and `nic.sh` can be
-//! undone. Needs root, iproute2, ethtool and util-linux.
+//! undone. Needs root, iproute2, ethtool and util-linux; for the alerts, promtool.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -127,7 +127,10 @@ fn the_service_has_the_capabilities_that_it_takes_and_no_more() {
         let fewer: Vec<_> = granted.iter().filter(|other| *other != name).cloned().collect();
         let (captures, said) = starts(&fewer);
         assert!(!captures, "{name} is not needed: {said}");
-        assert!(said.starts_with("plaintap: "), "without {name}: {said}");
+        // With it there was no error: it is for want of it, says the kernel, and which one, say we.
+        let denied = said.contains("Operation not permitted") || said.contains("Permission denied");
+        let named = said.contains(&format!("CAP_{}", name.to_uppercase()));
+        assert!(said.starts_with("plaintap: ") && denied && named, "without {name}: {said}");
     }
 }
 
@@ -148,6 +151,18 @@ fn the_service_file_is_one() {
     fs::remove_dir_all(&directory).unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && !said.contains("plaintap.service:"), "{said}");
+}
+
+#[test]
+fn the_alerts_fire_when_they_should_and_not_else() {
+    for (words, file) in [(["check", "rules"], "alerts.yml"), (["test", "rules"], "alerts.test.yml")] {
+        let Ok(output) = Command::new("promtool").args(words).arg(deploy(file)).output() else {
+            println!("skipped: needs promtool");
+            return;
+        };
+        let [said, complaint] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(output.status.success() && said.contains("SUCCESS"), "{file}: {said}{complaint}");
+    }
 }
 
 #[test]

@@ -11,7 +11,9 @@ pub enum RingError {
     #[error("ring sizes must be powers of two, and the fill ring not larger than the frames")]
     Size,
     /// The memory could not be had.
-    #[error("cannot share {octets} octets with the kernel (ulimit -l, or fewer frames)")]
+    #[error(
+        "cannot share {octets} octets with the kernel (needs root or CAP_NET_RAW, and memory that may be locked: ulimit -l, or fewer frames)"
+    )]
     Memory {
         /// Octets of the UMEM.
         octets: u64,
