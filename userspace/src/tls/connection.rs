@@ -171,6 +171,14 @@ struct EarlyData {
     octets: Vec<u8>,
     /// Octets after those, beyond the cap.
     beyond: u64,
+    /// Octets of records that were not opened: their secret is not known.
+    passed_over: u64,
+}
+
+impl EarlyData {
+    fn new(ts: Timestamp) -> Self {
+        Self { ts, octets: Vec::new(), beyond: 0, passed_over: 0 }
+    }
 }
 
 impl Connection {

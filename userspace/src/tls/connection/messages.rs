@@ -234,11 +234,19 @@ impl Connection {
 
     /// Keeps plaintext of early data until it is known whether the server takes it.
     pub(super) fn hold_early(&mut self, ts: Timestamp, plaintext: &[u8], context: &mut TlsContext<'_>) {
-        let early = self.early.get_or_insert_with(|| Box::new(EarlyData { ts, octets: Vec::new(), beyond: 0 }));
+        let early = self.early.get_or_insert_with(|| Box::new(EarlyData::new(ts)));
         let room = context.shared.config.early_data.saturating_sub(early.octets.len());
         let (held, beyond) = plaintext.split_at(plaintext.len().min(room));
         early.octets.extend_from_slice(held);
         early.beyond += beyond.len() as u64;
+        if self.flags.early_accepted {
+            self.flush_early(true, context);
+        }
+    }
+
+    /// Notes a record of early data whose secret is not known: it is missing, should the server take it.
+    pub(super) fn pass_over_early(&mut self, ts: Timestamp, len: usize, context: &mut TlsContext<'_>) {
+        self.early.get_or_insert_with(|| Box::new(EarlyData::new(ts))).passed_over += len as u64;
         if self.flags.early_accepted {
             self.flush_early(true, context);
         }
@@ -250,14 +258,19 @@ impl Connection {
         let Some(early) = self.early.take().filter(|_| accepted) else { return };
         let half = &mut self.halves[Direction::ClientToServer as usize];
         half.app_data_octets += early.octets.len() as u64;
-        half.undecrypted_octets += early.beyond;
+        half.undecrypted_octets += early.beyond + early.passed_over;
         context.shared.stats.app_data_octets += early.octets.len() as u64;
-        context.with_output(self.info.as_deref(), |out| {
-            out.sink.app_data(out.flow, Direction::ClientToServer, &early.octets);
-            self.application.data(Direction::ClientToServer, early.ts, &early.octets, out);
-        });
+        if !early.octets.is_empty() {
+            context.with_output(self.info.as_deref(), |out| {
+                out.sink.app_data(out.flow, Direction::ClientToServer, &early.octets);
+                self.application.data(Direction::ClientToServer, early.ts, &early.octets, out);
+            });
+        }
         if early.beyond > 0 {
             self.lose_plaintext(Direction::ClientToServer, early.ts, Lost::Exactly(early.beyond), context);
+        }
+        if early.passed_over > 0 {
+            self.lose_plaintext(Direction::ClientToServer, early.ts, Lost::AtMost(early.passed_over), context);
         }
     }
 }

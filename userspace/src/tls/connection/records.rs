@@ -383,7 +383,7 @@ impl Connection {
     fn pass_over(&mut self, direction: Direction, ts: Timestamp, len: usize, context: &mut TlsContext<'_>) {
         let half = &mut self.halves[direction as usize];
         if matches!(half.protection, Protection::Skipped(Skip::Early)) {
-            return;
+            return self.pass_over_early(ts, len, context);
         }
         half.undecrypted_octets += len as u64;
         self.lose_plaintext(direction, ts, Lost::AtMost(len as u64), context);

@@ -374,6 +374,17 @@ fn early_data_counts_once_it_is_taken() {
     let (heard, _) = bench.finish();
     assert!(heard.plaintext[0] == conversation.client_plaintext[b"early request".len()..]);
     assert!(heard.plaintext[1] == conversation.server_plaintext);
+    assert_eq!(heard.outcome, Some(Outcome::Partial));
+    assert!(heard.undecrypted > b"early request".len() as u64, "{}", heard.undecrypted);
+
+    // What the server refuses is missing nowhere.
+    peers.forget_sessions();
+    let conversation = peers.converse(&early);
+    assert!(!conversation.early_data_accepted);
+    let mut bench = Bench::new();
+    bench.learn(&lines(&conversation.keylog, |line| !line.contains("EARLY")));
+    bench.play(&conversation, 1_400);
+    assert_all(&bench.finish().0, &conversation);
 }
 
 /// Loses each segment in turn: what comes out is the plaintext without a stretch in the middle.
