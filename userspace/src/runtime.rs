@@ -23,10 +23,12 @@ use crate::source::af_xdp::{self, MAX_MTU, Ring, RingConfig, RingError};
 use crate::source::steer::{Counts, SteerError};
 use crate::worker::{Slot, Worker, WorkerReport};
 
+mod device;
 mod interface;
 mod nic;
 mod watch;
 
+pub use device::Trouble;
 pub use interface::Interface;
 pub use nic::NicStats;
 pub use watch::{InterfaceSnapshot, Snapshot, Watch, WorkerSnapshot};

@@ -227,7 +227,7 @@ fn verdicts_follow_the_lists() {
     assert_eq!(look(&[0x99; 60], 0, List::default()), (Pass, NotIp));
     let mut nobody = Walk::default();
     classify(&mut nobody, frame, &Config::default(), &List::default());
-    assert_eq!((nobody.verdict, nobody.reason), (Pass, NoSocket), "without a worker nothing is steered");
+    assert_eq!((nobody.verdict, nobody.reason), (Pass, NotStarted), "without a worker nothing is steered");
 }
 
 /// Flows to one server, in the way that clients and attackers count, come to each of 8 workers in their share, whatever the key.

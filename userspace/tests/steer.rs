@@ -193,7 +193,7 @@ fn lists_are_changed_while_the_program_runs() {
             reasons.insert(compare(&mut program, &nest.frame, &config, &lists).reason.name());
         }
     }
-    for reason in ["tcp", "local", "other_port", "other_network", "other_vlan", "no_socket"] {
+    for reason in ["tcp", "local", "other_port", "other_network", "other_vlan", "not_started"] {
         assert!(reasons.contains(reason), "{reason} never happened: {reasons:?}");
     }
 }

@@ -10,6 +10,8 @@ pub(crate) mod doctor;
 #[cfg(feature = "live")]
 mod feed;
 #[cfg(feature = "live")]
+mod links;
+#[cfg(feature = "live")]
 mod minutes;
 #[cfg(feature = "live")]
 mod observe;

@@ -27,6 +27,7 @@ use tracing::{error, info, warn};
 
 use super::Failure;
 use super::feed::{Ended, Feed, Kind, Lines, Scribe};
+use super::links::Links;
 use super::minutes::Minutes;
 use super::observe::{self, Listen, seconds};
 use super::open_files::OpenFiles;
@@ -149,8 +150,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     say_what_runs(&runtime, intake.as_ref());
 
-    let mut minutes = Minutes::new();
-    while !stop.load(Ordering::Relaxed) && !runtime.has_failed() && !scribe.has_failed() {
+    let (mut minutes, mut links, mut gone) = (Minutes::new(), Links::default(), None);
+    while gone.is_none() && !stop.load(Ordering::Relaxed) && !runtime.has_failed() && !scribe.has_failed() {
         if reload.swap(false, Ordering::Relaxed) {
             match change(arguments, &settings, &mut runtime, intake.as_ref(), &scribe) {
                 Ok(new) => settings = new,
@@ -159,6 +160,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         minutes.look_at_clock(Moment::now());
         minutes.tick(started.elapsed(), || (runtime.snapshot(), scribe.lines()));
+        gone = links.tick(started.elapsed(), runtime.interfaces());
         thread::park_timeout(LOOK_EVERY);
     }
 
@@ -179,6 +181,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if panicked > 0 {
         return Err(Failure::Running(format!("{panicked} workers have panicked: please report")));
+    }
+    if let Some(gone) = gone {
+        return Err(Failure::Running(gone));
     }
     match written {
         Err(Ended::Broken(broken)) if broken.has_seen_enough() => Ok(()),

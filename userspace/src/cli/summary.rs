@@ -9,7 +9,7 @@ use plaintap::runtime::{NicStats, Snapshot};
 use plaintap::source::af_xdp::{KernelStats, RingStats};
 use plaintap::source::pcap::SourceStats;
 #[cfg(feature = "live")]
-use plaintap::source::steer::{Counts, Verdict};
+use plaintap::source::steer::{Counts, Reason, Verdict};
 use plaintap::stats::Stats;
 use plaintap::tls::Outcome;
 use plaintap_keystore::keylog::Report;
@@ -109,7 +109,10 @@ impl Input {
         match self {
             Self::Captures { source, .. } => source.iter().map(|(name, count)| ("source", name, count)).collect(),
             #[cfg(feature = "live")]
-            Self::Live { nic, rings, kernel, lines_dropped, .. } => live_losses(nic, rings, kernel, *lines_dropped),
+            Self::Live { nic, verdicts, rings, kernel, lines_dropped } => {
+                let no_socket = verdicts.iter().map(|(_, counts)| no_socket(counts)).sum();
+                live_losses(nic, no_socket, rings, kernel, *lines_dropped)
+            }
         }
     }
 
@@ -200,15 +203,23 @@ pub(super) fn losses_of(snapshot: &Snapshot, lines: Lines) -> Vec<(&'static str,
         rings.add(ring);
         kernel.add(counted);
     }
-    let before = live_losses(&nic, &rings, &kernel, lines.dropped);
+    let no_socket = snapshot.interfaces.iter().map(|interface| no_socket(&interface.verdicts)).sum();
+    let before = live_losses(&nic, no_socket, &rings, &kernel, lines.dropped);
     let all = before.into_iter().chain(snapshot.stats().iter());
     all.filter(|(stage, name, count)| *count > 0 && is_loss(stage, name)).collect()
+}
+
+/// Frames that were to be captured, and came by a queue that no worker listens on.
+#[cfg(feature = "live")]
+fn no_socket(counts: &Counts) -> u64 {
+    counts.iter().filter(|count| count.1 == Reason::NoSocket).map(|count| count.2).sum()
 }
 
 /// Counters of what was lost around the pipelines.
 #[cfg(feature = "live")]
 fn live_losses(
     nic: &NicStats,
+    no_socket: u64,
     rings: &RingStats,
     kernel: &KernelStats,
     lines_dropped: u64,
@@ -216,6 +227,7 @@ fn live_losses(
     (kernel.iter().map(|(name, count)| ("ring", name, count)))
         .chain(rings.iter().filter(|(name, _)| !RECEIVED.contains(name)).map(|(name, count)| ("ring", name, count)))
         .chain(nic.iter().filter(|(name, _)| NicStats::LOSSES.contains(name)).map(|(name, count)| ("nic", name, count)))
+        .chain([("xdp", Reason::NoSocket.name(), no_socket)])
         .chain([("output", "lines_dropped", lines_dropped)])
         .collect()
 }
@@ -369,6 +381,27 @@ mod tests {
     fn thousands_are_set_apart() {
         let numbers = [0, 999, 1_000, 1_234_567];
         assert_eq!(numbers.map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[cfg(feature = "live")]
+    #[test]
+    fn frames_of_queues_that_nobody_reads_are_lost_and_those_before_the_start_are_not() {
+        let interface = |reason, verdict, count| plaintap::runtime::InterfaceSnapshot {
+            name: "m0".into(),
+            queues: 1,
+            mode: plaintap::source::steer::Mode::Generic,
+            zero_copy: false,
+            verdicts: vec![(verdict, reason, count), (Verdict::Steer, Reason::Tcp, 100)],
+            nic: NicStats::default(),
+            troubles: Vec::new(),
+        };
+        let interfaces = vec![
+            interface(Reason::NoSocket, Verdict::Pass, 3),
+            interface(Reason::NoSocket, Verdict::Drop, 4),
+            interface(Reason::NotStarted, Verdict::Drop, 5),
+        ];
+        let snapshot = Snapshot { interfaces, ..Snapshot::default() };
+        assert_eq!(losses_of(&snapshot, Lines::default()), [("xdp", "no_socket", 7)]);
     }
 
     #[test]

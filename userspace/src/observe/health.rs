@@ -168,6 +168,8 @@ impl Health {
         };
         missing.extend(late(self.key, self.limits.max_key_age).map(|why| format!("no keys: {why}")));
         for (interface, seen) in reading.run.interfaces.iter().zip(&self.interfaces) {
+            missing
+                .extend(interface.troubles.iter().map(|trouble| format!("interface '{}' {trouble}", interface.name)));
             let late = late(seen.heartbeat, self.limits.max_heartbeat_age);
             missing.extend(late.map(|why| format!("no heartbeats on {}: {why}", interface.name)));
         }

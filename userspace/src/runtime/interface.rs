@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::{fmt, io};
 
+use super::device::{Device, Trouble};
 use super::nic::{Nic, NicStats};
 use super::{Filters, RuntimeConfig, RuntimeError};
 use crate::source::af_xdp::{MAX_MTU, Ring};
@@ -22,6 +23,7 @@ pub struct Interface {
     /// Whether all of its queues are read without a copy.
     pub zero_copy: bool,
     pub(super) nic: Nic,
+    pub(super) device: Device,
     /// Whether the frames of all of its queues lie in huge pages.
     pub huge_pages: bool,
     /// Whether frames may come in several buffers, as the MTU asks for; those are copied into one piece.
@@ -51,13 +53,14 @@ impl Interface {
         }
         let hash = if config.hash_addresses { flags::HASH_ADDRESSES } else { 0 };
         let steering = steer::Config { flags: hash, workers, hash_key };
-        let nic = Nic::new(name);
+        let (nic, device) = (Nic::new(name), Device::new(name, queues));
         let mut interface = Self {
             name: name.into(),
             queues,
             mode: Mode::Generic,
             zero_copy: true,
             nic,
+            device,
             huge_pages: true,
             several_buffers,
             program,
@@ -125,6 +128,11 @@ impl Interface {
         self.program.counters().clone()
     }
 
+    /// Why frames do not come, or not all; none, if the interface is as it should be.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.device.troubles()
+    }
+
     /// What the NIC has counted since the run began.
     pub fn nic(&self) -> NicStats {
         self.nic.stats()
@@ -159,9 +167,14 @@ pub(super) fn look_at(name: &str) -> Result<(u32, u32), RuntimeError> {
     }
     let device = Path::new("/sys/class/net").join(name);
     let mtu = std::fs::read_to_string(device.join("mtu")).map_err(missing)?.trim().parse().unwrap_or(0);
-    let queues = std::fs::read_dir(device.join("queues")).map_err(missing)?;
+    Ok((receive_queues(&device).map_err(missing)?, mtu))
+}
+
+/// Receive queues of the interface with that directory.
+pub(super) fn receive_queues(device: &Path) -> io::Result<u32> {
+    let queues = std::fs::read_dir(device.join("queues"))?;
     let receive = queues.filter_map(Result::ok).filter(|queue| queue.file_name().to_string_lossy().starts_with("rx-"));
-    Ok((receive.count() as u32, mtu))
+    Ok(receive.count() as u32)
 }
 
 /// What is at the bottom of an error.

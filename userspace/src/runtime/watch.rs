@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::device::{Device, Trouble};
 use super::interface::Interface;
 use super::nic::{Nic, NicStats};
 use crate::source::InterfaceId;
@@ -42,6 +43,7 @@ struct Watched {
     zero_copy: bool,
     verdicts: VerdictCounters,
     nic: Nic,
+    device: Device,
 }
 
 /// What a run had counted, from the NIC to the transactions.
@@ -74,6 +76,8 @@ pub struct InterfaceSnapshot {
     pub verdicts: Counts,
     /// What the NIC counted since the run began.
     pub nic: NicStats,
+    /// Why frames do not come, or not all.
+    pub troubles: Vec<Trouble>,
 }
 
 /// One worker.
@@ -94,6 +98,7 @@ impl Watch {
             zero_copy: interface.zero_copy,
             verdicts: interface.verdict_counters(),
             nic: interface.nic.clone(),
+            device: interface.device.clone(),
         });
         let (interfaces, started) = (interfaces.collect(), now());
         Self(Arc::new(Shared { interfaces, workers, started, steering: AtomicBool::new(false) }))
@@ -119,6 +124,7 @@ impl Watch {
             zero_copy: interface.zero_copy,
             verdicts: interface.verdicts.read().unwrap_or_default(),
             nic: interface.nic.stats(),
+            troubles: interface.device.troubles(),
         });
         let interfaces = interfaces.collect();
         Snapshot { at: now(), started: *started, steering: steering.load(Ordering::Relaxed), interfaces, workers }

@@ -9,6 +9,7 @@ mod doctor;
 mod filters;
 mod interface;
 mod lab;
+mod links;
 mod load;
 mod metrics;
 mod process;

@@ -22,14 +22,14 @@ const ADDR: &str = "127.0.0.1:9464";
 
 /// An answer.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 /// Does something in the namespace where plaintap runs.
-fn inside<T: Send>(lab: &Lab, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn inside<T: Send>(lab: &Lab, work: impl FnOnce() -> T + Send) -> T {
     let namespace = File::open(format!("/run/netns/{}", lab.tap)).unwrap();
     let enter = || move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
     thread::scope(|scope| {
@@ -47,7 +47,7 @@ fn connect() -> TcpStream {
     stream
 }
 
-fn ask(method: &str, path: &str) -> Answer {
+pub(crate) fn ask(method: &str, path: &str) -> Answer {
     let mut stream = connect();
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: {ADDR}\r\n\r\n").unwrap();
     let mut text = String::new();

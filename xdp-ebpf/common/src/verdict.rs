@@ -64,8 +64,10 @@ reasons! {
     OtherNetwork => "other_network",
     /// Not in one of the VLANs asked for.
     OtherVlan => "other_vlan",
-    /// Was to be steered, but there is no socket: no worker yet, or a queue that no worker listens on.
+    /// Was to be steered, but there is no socket: it came by a queue that no worker listens on. A loss.
     NoSocket => "no_socket",
+    /// Was to be steered, but steering has not begun yet.
+    NotStarted => "not_started",
 }
 
 /// Where frames with this verdict and reason are counted.
@@ -127,7 +129,7 @@ fn decide<F: Filter>(walk: &Walk, config: &Config, filter: &F) -> (Verdict, Reas
         return (others, Reason::OtherPort);
     }
     if config.workers == 0 {
-        return (others, Reason::NoSocket);
+        return (others, Reason::NotStarted);
     }
     (Verdict::Steer, walk.reason)
 }

@@ -21,6 +21,7 @@ pub(in crate::observe) fn reading() -> Reading {
             (Verdict::Pass, Reason::ArpHeartbeat, 3),
         ],
         nic: numbered(100),
+        troubles: Vec::new(),
     };
     let worker = |first: u64| {
         let mut stats = Stats::default();
