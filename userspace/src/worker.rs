@@ -40,7 +40,7 @@ pub struct Worker<S> {
     pub pipeline: Pipeline,
     /// Where its records go.
     pub sink: S,
-    /// Writes out what `sink` has gathered. Called when there is nothing else to do, and ten times a second.
+    /// Writes out what `sink` has gathered. Called when there is nothing else to do, but every 5 ms at most, and ten times a second.
     pub flush: fn(&mut S),
     /// Its ring of every queue, with the interface of the queue.
     pub rings: Vec<(InterfaceId, Ring)>,
@@ -97,7 +97,8 @@ impl<S: TransactionSink> Worker<S> {
             }
             let idle = pass == Pass::Nothing;
             looks = if stopping && idle { looks + 1 } else { 0 };
-            if idle || now.ts.saturating_since(flushed_at) >= FLUSH_AFTER {
+            let gathered_for = now.ts.saturating_since(flushed_at);
+            if gathered_for >= if idle { FLUSH_IDLE } else { FLUSH_AFTER } {
                 (self.flush)(&mut self.sink);
                 flushed_at = now.ts;
             }
@@ -229,6 +230,8 @@ const AHEAD: i64 = 10_000_000_000;
 const LAST_LOOKS: u32 = 2;
 /// How long a record may wait in the sink of a worker that is never idle.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
+/// The same of one that is idle: lines that come one by one are written some together.
+const FLUSH_IDLE: Duration = Duration::from_millis(5);
 /// How old, in nanoseconds, what a worker shows may be: a look at the kernel's counters costs a system call a ring.
 const PUBLISH_AFTER: u64 = 100_000_000;
 /// How long after a frame it is not worth while to wait for the next alone: at 5,000 frames a second and more.
