@@ -1,6 +1,6 @@
 //! Counters: plain integers that one worker owns, published once a batch and summed by the reader.
 //!
-//! Every stage has a struct of its own, made by [`counters!`], beside its code; [`Stats`] is their sum. A frame, segment,
+//! Every stage has a struct of its own, made by `counters!`, beside its code; [`Stats`] is their sum. A frame, segment,
 //! record, key or transaction ends in exactly one of its stage's outcomes, so that the sums balance.
 
 use crate::http::HttpStats;

@@ -2,7 +2,7 @@
 //!
 //! The code is canonical: codes of one length are consecutive numbers in the order of their symbols, and a longer code is
 //! a larger bit string than a shorter one. So the 257 lengths say it all, and the tables are made from them at compile
-//! time. Codes of up to [`FAST_BITS`] bits, which is all of a usual header, take one look-up; longer ones a walk over the
+//! time. Codes of up to `FAST_BITS` bits, which is all of a usual header, take one look-up; longer ones a walk over the
 //! lengths.
 
 /// The octets are not Huffman code: they hold the end-of-string symbol, or padding that is not its first bits or is longer
