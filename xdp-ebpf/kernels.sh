@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the tests of the XDP program and of live capture on other kernels than this machine's.
 #
-#   xdp-ebpf/kernels.sh [VERSION...]    default: 5.10 5.15 6.1 6.8 6.12 7, of each the newest that Debian or Ubuntu has
+#   xdp-ebpf/kernels.sh [VERSION...]    default: 5.10 6.1 6.12 7, of each the newest that Debian has
 #
 # Each kernel is booted by QEMU, without KVM, on this machine's own files: read only, changes go to memory. There the test programs
 # `steer` (the verifier, and BPF_PROG_TEST_RUN against the classifier) and `live` (AF_XDP over veth) run, and `plaintap doctor`.
@@ -10,9 +10,10 @@
 #   TESTS="steer live"   what is run
 #   LIVE=                names of live's tests, or parts of them; all by default
 #   LIMIT=1500           seconds that a kernel may take
+#   UBUNTU=URL           an archive of Ubuntu's, for its kernels too (5.15, 6.8)
 set -eu
 cd "$(dirname "$0")/.."
-versions=${*:-5.10 5.15 6.1 6.8 6.12 7}
+versions=${*:-5.10 6.1 6.12 7}
 tests=${TESTS-steer live}
 limit=${LIMIT:-1500}
 store=$(pwd)/target/kernels
@@ -28,14 +29,22 @@ if [ -n "$missing" ]; then
     $sudo apt-get -qq install -y --no-install-recommends $missing
 fi
 
-# Packages of other releases, without this system's apt hearing of it.
+# Packages of other releases, from the archives that this system uses, without its apt hearing of it.
+archive() {
+    apt-cache policy | sed -n "s|^ *-\{0,1\}[0-9]* \(https\{0,1\}://[^ ]*/$1\) .*|\1|p" | head -n 1
+}
+debian=$(archive debian) security=$(archive debian-security)
+[ -n "$debian" ] || {
+    echo "kernels: apt knows no archive of Debian's" >&2
+    exit 1
+}
 mkdir -p "$store/apt/lists/partial" "$store/apt/cache/archives/partial"
 : >"$store/apt/status"
 for suite in bullseye bookworm bookworm-backports trixie trixie-backports; do
-    echo "deb http://deb.debian.org/debian $suite main"
+    echo "deb $debian $suite main"
 done >"$store/apt/sources.list"
 for suite in bullseye bookworm trixie; do
-    echo "deb http://deb.debian.org/debian-security $suite-security main"
+    [ -z "$security" ] || echo "deb $security $suite-security main"
 done >>"$store/apt/sources.list"
 apt() {
     tool=$1
@@ -49,13 +58,15 @@ update() {
     apt apt-get -qq update || echo "kernels: not all suites can be had" >&2
 }
 update
-if [ ! -e "$store/keyring/usr/share/keyrings" ]; then
-    (cd "$store" && apt apt-get -qq download ubuntu-keyring && dpkg -x ubuntu-keyring_*.deb keyring && rm ubuntu-keyring_*.deb)
+if [ -n "${UBUNTU-}" ]; then
+    if [ ! -e "$store/keyring/usr/share/keyrings" ]; then
+        (cd "$store" && apt apt-get -qq download ubuntu-keyring && dpkg -x ubuntu-keyring_*.deb keyring && rm ubuntu-keyring_*.deb)
+    fi
+    for suite in jammy jammy-updates; do
+        echo "deb [signed-by=$store/keyring/usr/share/keyrings/ubuntu-archive-keyring.gpg] $UBUNTU $suite main"
+    done >>"$store/apt/sources.list"
+    update
 fi
-for suite in jammy jammy-updates; do
-    echo "deb [signed-by=$store/keyring/usr/share/keyrings/ubuntu-archive-keyring.gpg] http://archive.ubuntu.com/ubuntu $suite main"
-done >>"$store/apt/sources.list"
-update
 
 # The newest package of a version: Debian's NAME-amd64, Ubuntu's NAME-generic.
 newest() {
