@@ -1,5 +1,6 @@
 //! The `plaintap` command: parse, match on the mode, exit code.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -24,7 +25,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("plaintap: {failure}");
+            // Standard error may be closed.
+            let _ = writeln!(io::stderr(), "plaintap: {failure}");
             failure.exit_code()
         }
     }

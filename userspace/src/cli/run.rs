@@ -210,6 +210,8 @@ fn log(quiet: bool) {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // Whoever read the log may be gone: that is no reason to panic.
+        .log_internal_errors(false)
         .init();
 }
 

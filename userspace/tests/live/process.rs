@@ -1,11 +1,11 @@
 //! The process itself: what it may do, what it learns anew, how it ends.
 
 use std::fs;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::process::{Command, Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::corpus::{case, frames, normalized, read};
 use crate::lab::{Lab, PLAINTAP, Run, kernel, run};
@@ -57,6 +57,29 @@ fn a_configuration_is_read_again_on_sighup() {
     assert_eq!(fs::read_to_string(&rotated).unwrap(), "", "port 1 has no traffic");
     assert_eq!(normalized(&fs::read_to_string(&output).unwrap()), expected, "{summary}");
     assert!(summary.contains(&format!("other_port {}", frames.len())), "the first time; {summary}");
+}
+
+#[test]
+fn a_log_that_nobody_reads_ends_no_run() {
+    let Some(lab) = Lab::new("log", 1) else { return };
+    let (capture, keys) = (case("demo").join("capture.pcapng"), case("demo").join("keys.log"));
+    let mut child = Command::new("ip")
+        .args(["netns", "exec", &lab.tap, PLAINTAP, "run", "--interface", "m0", "--keys"])
+        .arg(&keys)
+        .arg("--out")
+        .arg(lab.path("out.jsonl"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    assert!(log.lines().map(Result::unwrap).any(|line| line.contains("capturing on m0")));
+    // By now it is closed. More is said, and nothing comes of it.
+    let signal = |signal| kill_process(Pid::from_child(&child), signal).unwrap();
+    signal(Signal::HUP);
+    lab.send(&frames(&capture).into_iter().map(|(_, frame)| (0, frame)).collect::<Vec<_>>());
+    signal(Signal::INT);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(lab.transactions(), read(&capture, &keys));
 }
 
 #[test]
