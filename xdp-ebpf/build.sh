@@ -25,7 +25,9 @@ fi
 if [ "${1-}" = --check ]; then
     wanted='rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)'
     there=$("$rustc" --version 2>/dev/null || echo none)
-    if [ "$there" != "$wanted" ] || ! command -v bpf-linker >/dev/null; then
+    # bpf-linker's part of LLVM decides as much.
+    llvm=$(dpkg-query -W -f '${Version}' llvm-22-dev 2>/dev/null || echo none)
+    if [ "$there" != "$wanted" ] || [ "$llvm" != 1:22.1.8-1~deb12u1 ] || ! command -v bpf-linker >/dev/null; then
         echo "skipped: comparing the XDP program with its source needs the toolchain named in xdp-ebpf/build.sh"
         exit 0
     fi
