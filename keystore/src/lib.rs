@@ -23,7 +23,7 @@ mod sync;
 mod waits;
 mod wake;
 
-pub use process::{Hardening, LockOutcome, harden_process};
+pub use process::{Hardening, LockOutcome, harden_process, raise_open_files};
 pub use reader::{Reader, WaitError};
 pub use secret::{ClientRandom, KeyId, Label, Secret};
 pub use session_keys::SessionKeys;

@@ -1,4 +1,4 @@
-//! Keeps the process's memory from the disk: no core dump, no other process's eyes, no swap.
+//! Keeps the process's memory from the disk: no core dump, no other process's eyes, no swap. And its limit of open files.
 
 use std::io;
 
@@ -36,6 +36,20 @@ pub enum LockOutcome {
 /// touched (`MCL_ONFAULT`, Linux 4.4), so that reserved address space costs nothing. See mlockall(2), prctl(2).
 pub fn harden_process() -> Hardening {
     Hardening { no_core_dump: forbid_core_dumps(), locked: lock_memory() }
+}
+
+/// Makes the soft limit of open files `wanted`, if it is lower, or as near as it may come; the hard one too where that may be
+/// raised (CAP_SYS_RESOURCE, setrlimit(2)). The soft limit as it is then.
+pub fn raise_open_files(wanted: u64) -> u64 {
+    let before = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
+    if !enough(before.current) {
+        let maximum = if enough(before.maximum) { before.maximum } else { Some(wanted) };
+        if setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_err() {
+            let _ = setrlimit(Resource::Nofile, Rlimit { current: before.maximum, maximum: before.maximum });
+        }
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 fn forbid_core_dumps() -> io::Result<()> {

@@ -63,6 +63,9 @@ pub struct TooManyReaders {
 }
 
 impl Store {
+    /// For those who insert and have no clock: the latest time that the store was told.
+    pub const PRESENT: Duration = Duration::ZERO;
+
     /// An empty store, at time zero.
     pub fn new(config: StoreConfig) -> Self {
         let readers = config.max_readers.max(1);

@@ -79,8 +79,6 @@ struct Shared {
     http_config: HttpConfig,
     http_stats: HttpStats,
     store: Store,
-    /// The store's own time: see [`Pipeline::set_store_time`].
-    store_now: Duration,
     reader: Reader,
     interfaces: Vec<Option<Box<str>>>,
 }
@@ -104,7 +102,6 @@ impl Pipeline {
                 http_config: config.http,
                 http_stats: HttpStats::default(),
                 store: store.clone(),
-                store_now: Duration::ZERO,
                 reader: store.reader()?,
                 interfaces: Vec::new(),
             },
@@ -187,12 +184,6 @@ impl Pipeline {
             interfaces.resize(index + 1, None);
         }
         interfaces[index] = Some(name.into());
-    }
-
-    /// Tells the key store's time, by which its keys age, since it was made: keys learnt from the traffic are filed under it.
-    /// Zero until it is told, which is right for a store whose keys do not expire.
-    pub fn set_store_time(&mut self, now: Duration) {
-        self.shared.store_now = now;
     }
 
     /// What became of everything so far.
@@ -297,7 +288,7 @@ impl Shared {
         for key in trailer.keys() {
             self.stats.keys_from_frames += 1;
             let source = KeySource::F5Trailer;
-            self.store.insert(&key.client_random, key.label, key.secret.clone(), source, self.store_now);
+            self.store.insert(&key.client_random, key.label, key.secret.clone(), source, Store::PRESENT);
         }
     }
 }

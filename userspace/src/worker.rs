@@ -29,7 +29,8 @@ use crate::stats::Stats;
 mod clock;
 mod published;
 
-use clock::{Clock, Now, nanos};
+pub(crate) use clock::nanos;
+use clock::{Clock, Now};
 use published::Ended;
 pub use published::{Published, Slot};
 

@@ -7,7 +7,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use std::{fmt, io};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Runtime};
@@ -15,10 +14,10 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use super::stats::{Counters, IntakeStats, Outcome};
 use super::{AllowList, Clock, Fingerprint, IntakeConfig, IntakeError, connection, identity};
-use crate::Store;
 use crate::keylog::Loader;
 use crate::stats::{count, read};
 use crate::sync::Mutex;
+use crate::{Store, raise_open_files};
 
 /// The running intake: it listens until it is shut down or dropped.
 ///
@@ -386,20 +385,9 @@ fn source_of(addr: IpAddr) -> IpAddr {
 /// Each connection is a file descriptor, and the process needs some for itself.
 fn raise_file_limit(connections: usize) {
     let wanted = connections as u64 + 1_024;
-    let limit = getrlimit(Resource::Nofile);
-    let Some(current) = limit.current.filter(|current| *current < wanted) else { return };
-    // Past the hard limit only root may go.
-    let raised = [limit.maximum.map(|maximum| maximum.max(wanted)), limit.maximum].into_iter().find(|maximum| {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(maximum.unwrap_or(wanted).min(wanted)), maximum: *maximum })
-            .is_ok()
-    });
-    let now = getrlimit(Resource::Nofile).current.unwrap_or(wanted);
-    if raised.is_none() || now < wanted {
-        tracing::warn!(
-            limit = now.max(current),
-            wanted,
-            "few file descriptors for the intake's max_connections; raise LimitNOFILE"
-        );
+    let limit = raise_open_files(wanted);
+    if limit < wanted {
+        tracing::warn!(limit, wanted, "few file descriptors for the intake's max_connections; raise LimitNOFILE");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The limit of open files: each worker has a socket on each receive queue, each sender of keys one, and 1,024 is what a shell gives.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use plaintap_keystore::raise_open_files;
 use tracing::warn;
 
 use super::Failure;
@@ -19,7 +19,7 @@ impl OpenFiles {
     /// even enough for the sockets.
     pub(super) fn allow(self) -> Result<(), Failure> {
         let wanted = self.wanted();
-        let limit = raise(wanted);
+        let limit = raise_open_files(wanted);
         if limit < self.sockets + FEW {
             return Err(Failure::Usage(self.complaint(limit)));
         }
@@ -41,20 +41,6 @@ impl OpenFiles {
              {OTHERS} for all else want {wanted} (ulimit -n {wanted}, or LimitNOFILE={wanted} of the service, or fewer workers)"
         )
     }
-}
-
-/// The soft limit of open files, after it has been made `wanted` or came as near as it may.
-fn raise(wanted: u64) -> u64 {
-    let before = getrlimit(Resource::Nofile);
-    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
-    if !enough(before.current) {
-        let maximum = if enough(before.maximum) { before.maximum } else { Some(wanted) };
-        // Without CAP_SYS_RESOURCE the hard limit stays (setrlimit(2)).
-        if setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_err() {
-            let _ = setrlimit(Resource::Nofile, Rlimit { current: before.maximum, maximum: before.maximum });
-        }
-    }
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// What else is open: programs and maps of the interfaces, files, pipes, those who ask for metrics, what libraries hold for a moment.

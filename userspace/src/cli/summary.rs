@@ -124,7 +124,7 @@ impl Input {
             Self::Live { verdicts, rings, kernel, .. } => {
                 let steered = verdicts.iter().flat_map(|(_, counts)| counts);
                 let steered: u64 = steered.filter(|count| count.0 == Verdict::Steer).map(|count| count.2).sum();
-                let ends = rings.frames + rings.refused() + kernel.rx_dropped + kernel.rx_ring_full;
+                let ends = rings.ends(kernel);
                 let broken =
                     (steered != ends).then(|| format!("steered are {steered}, received or lost at rings {ends}"));
                 broken.into_iter().collect()
@@ -237,7 +237,9 @@ fn live_losses(
 fn is_loss(stage: &str, name: &str) -> bool {
     let ordinary = ORDINARY.iter().any(|(of, names)| *of == stage && names.contains(&name));
     let other_frame = stage == "wire" && OTHER_FRAMES.contains(&name);
-    !ordinary && !other_frame
+    // The summary shows sessions by outcome.
+    let session = stage == "tls" && name.starts_with("sessions");
+    !ordinary && !other_frame && !session
 }
 
 /// The counters of rings that tell of no loss.
@@ -323,16 +325,6 @@ const ORDINARY: [(&str, &[&str]); 6] = [
             "octets_parked",
             "octets_released",
             "resyncs",
-            // Shown by outcome.
-            "sessions",
-            "sessions_decrypted",
-            "sessions_partial",
-            "sessions_no_key",
-            "sessions_wrong_key",
-            "sessions_unsupported_cipher",
-            "sessions_no_handshake",
-            "sessions_handshake_failed",
-            "sessions_parking_limit",
         ],
     ),
     (

@@ -15,9 +15,10 @@ use std::fmt;
 use plaintap_keystore::ingest::{Alive, FollowStats, FollowerWatch, IntakeStats, IntakeWatch};
 use plaintap_keystore::{Store, StoreStats};
 use rustix::param::page_size;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
 use crate::runtime::{Snapshot, Watch};
+use crate::worker::nanos;
 
 mod health;
 mod metrics;
@@ -122,11 +123,6 @@ impl Process {
         let pages: u64 = memory.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
         Self { cpu: nanos(ClockId::ProcessCPUTime), resident: pages * page_size() as u64 }
     }
-}
-
-fn nanos(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 impl Moment {

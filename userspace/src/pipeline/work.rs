@@ -173,8 +173,7 @@ impl Work<'_> {
         let Self { flow, handle, shared, sink, .. } = self;
         let midstream = flow.tcp.is_start_missing(Side::A) || flow.tcp.is_start_missing(Side::B);
         let Flow { key, client, tcp, content, outer, interface, f5, id, .. } = &mut **flow;
-        let Shared { tcp: tcp_shared, tls, http_config, http_stats, store, store_now, reader, interfaces, .. } =
-            &mut **shared;
+        let Shared { tcp: tcp_shared, tls, http_config, http_stats, store, reader, interfaces, .. } = &mut **shared;
         let handler = Handler {
             content,
             key: *key,
@@ -185,7 +184,6 @@ impl Work<'_> {
             f5: f5.as_deref(),
             midstream,
             token: handle.token(),
-            store_now: *store_now,
             reader,
             store,
             tls,
@@ -208,7 +206,6 @@ struct Handler<'a> {
     f5: Option<&'a F5Context>,
     midstream: bool,
     token: u64,
-    store_now: Duration,
     reader: &'a mut Reader,
     store: &'a Store,
     tls: &'a mut TlsShared,
@@ -233,7 +230,7 @@ impl Handler<'_> {
         let mut context = TlsContext {
             flow: &flow,
             token: self.token,
-            keys: Keys { reader: self.reader, store: self.store, store_now: self.store_now },
+            keys: Keys { reader: self.reader, store: self.store },
             shared: self.tls,
             http_config: self.http_config,
             http_stats: self.http_stats,

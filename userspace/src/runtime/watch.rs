@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
 use super::device::{Device, Trouble};
 use super::interface::Interface;
@@ -20,7 +20,7 @@ use crate::source::InterfaceId;
 use crate::source::af_xdp::{KernelStats, RingStats};
 use crate::source::steer::{Counts, Mode, Verdict, VerdictCounters};
 use crate::stats::{Gauges, Stats};
-use crate::worker::{Published, Slot};
+use crate::worker::{Published, Slot, nanos};
 
 /// A look at a run from any thread, for as long as it is held.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl Watch {
             nic: interface.nic.clone(),
             device: interface.device.clone(),
         });
-        let (interfaces, started) = (interfaces.collect(), now());
+        let (interfaces, started) = (interfaces.collect(), nanos(ClockId::Monotonic));
         Self(Arc::new(Shared { interfaces, workers, started, steering: AtomicBool::new(false) }))
     }
 
@@ -127,13 +127,14 @@ impl Watch {
             troubles: interface.device.troubles(),
         });
         let interfaces = interfaces.collect();
-        Snapshot { at: now(), started: *started, steering: steering.load(Ordering::Relaxed), interfaces, workers }
+        Snapshot {
+            at: nanos(ClockId::Monotonic),
+            started: *started,
+            steering: steering.load(Ordering::Relaxed),
+            interfaces,
+            workers,
+        }
     }
-}
-
-fn now() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 impl Snapshot {
@@ -184,9 +185,7 @@ impl Snapshot {
 
     /// Frames that came by `interface` and were received or lost at a ring.
     pub fn ring_ends(&self, interface: InterfaceId) -> u64 {
-        self.rings(interface)
-            .map(|(ring, kernel)| ring.frames + ring.refused() + kernel.rx_dropped + kernel.rx_ring_full)
-            .sum()
+        self.rings(interface).map(|(ring, kernel)| ring.ends(&kernel)).sum()
     }
 }
 

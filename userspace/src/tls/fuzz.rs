@@ -67,7 +67,7 @@ pub fn fuzz_records(data: &[u8]) {
         let mut context = TlsContext {
             flow: &flow,
             token: 1,
-            keys: Keys { reader: &mut reader, store: &store, store_now: Duration::ZERO },
+            keys: Keys { reader: &mut reader, store: &store },
             shared: &mut shared,
             http_config: &http_config,
             http_stats: &mut http_stats,
@@ -97,7 +97,7 @@ pub fn fuzz_records(data: &[u8]) {
     let mut context = TlsContext {
         flow: &flow,
         token: 1,
-        keys: Keys { reader: &mut reader, store: &store, store_now: Duration::ZERO },
+        keys: Keys { reader: &mut reader, store: &store },
         shared: &mut shared,
         http_config: &http_config,
         http_stats: &mut http_stats,

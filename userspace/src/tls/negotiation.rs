@@ -1,6 +1,6 @@
 //! What one handshake has agreed on, and the keys that follow from it and the key store.
 
-use plaintap_keystore::{ClientRandom, KeyId, KeySource, Label, Secret, SessionKeys};
+use plaintap_keystore::{ClientRandom, KeyId, KeySource, Label, Secret, SessionKeys, Store};
 use ring::digest;
 
 use super::cipher::{Digest, Opener};
@@ -230,10 +230,10 @@ impl Negotiation {
         if let Some(secret) = Secret::new(&*master) {
             let id = self.session_id.as_slice();
             if !id.is_empty() {
-                keys.store.insert_session(id, secret.clone(), source, keys.store_now);
+                keys.store.insert_session(id, secret.clone(), source, Store::PRESENT);
             }
             for hash in [self.issued_ticket, self.offered_ticket.filter(|_| self.is_resumed())].iter().flatten() {
-                keys.store.insert_ticket(hash, secret.clone(), source, keys.store_now);
+                keys.store.insert_ticket(hash, secret.clone(), source, Store::PRESENT);
             }
         }
         self.master = Some((master, source));
@@ -282,7 +282,7 @@ impl Negotiation {
         if let Some((master, source)) = &self.master
             && let Some(secret) = Secret::new(&**master)
         {
-            keys.store.insert_ticket(&hash, secret, *source, keys.store_now);
+            keys.store.insert_ticket(&hash, secret, *source, Store::PRESENT);
         }
     }
 }

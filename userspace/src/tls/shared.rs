@@ -182,8 +182,6 @@ pub struct Keys<'a> {
     pub reader: &'a mut Reader,
     /// Where sessions learnt from the traffic go, for those who resume them.
     pub store: &'a Store,
-    /// The store's own time.
-    pub store_now: Duration,
 }
 
 /// What a connection works with.

@@ -70,7 +70,7 @@ impl Now {
 }
 
 /// A clock's reading in nanoseconds.
-pub(super) fn nanos(clock: ClockId) -> u64 {
+pub(crate) fn nanos(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

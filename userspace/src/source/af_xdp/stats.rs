@@ -25,6 +25,11 @@ impl RingStats {
     pub fn refused(&self) -> u64 {
         self.descriptors_refused + self.frames_too_long + self.frames_torn
     }
+
+    /// What steered frames come to, of which these and `kernel`'s were counted: received, or lost at a ring.
+    pub fn ends(&self, kernel: &KernelStats) -> u64 {
+        self.frames + self.refused() + kernel.rx_dropped + kernel.rx_ring_full
+    }
 }
 
 crate::counters! {

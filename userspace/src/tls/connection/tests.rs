@@ -87,7 +87,7 @@ impl Bench {
         let mut context = TlsContext {
             flow: &flow,
             token: 7,
-            keys: Keys { reader: &mut self.reader, store: &self.store, store_now: Duration::ZERO },
+            keys: Keys { reader: &mut self.reader, store: &self.store },
             shared: &mut self.shared,
             http_config: &HttpConfig::default(),
             http_stats: &mut self.http_stats,
